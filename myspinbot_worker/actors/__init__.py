@@ -1,0 +1,20 @@
+"""Every task of the farm as a Dramatiq actor: what ``dramatiq myspinbot_worker.actors`` loads.
+
+Importing this package imports the modules below it, which declare the capabilities, and builds the broker
+from the settings. It imports no torch and no engine: the ingestor imports it too, to know which queue serves
+which service.
+"""
+
+from __future__ import annotations
+
+import dramatiq
+
+from ..config import load_settings
+from ..worker import build_worker
+from . import dummy, generate, info
+
+__all__ = ["broker", "dummy", "farm", "generate", "info"]
+
+farm = build_worker(load_settings())
+broker = farm.broker
+dramatiq.set_broker(broker)

@@ -1,0 +1,28 @@
+"""What the farm can do, told to the planner."""
+
+from __future__ import annotations
+
+import json
+
+from pydantic import Field
+
+from ..capability import Payload, capability, registry
+from ..task import Task
+
+
+class CapabilitiesParams(Payload):
+    includeSchema: bool = Field(True, description="Whether input and output schemas are included.")
+
+
+class Nothing(Payload):
+    """No input is needed."""
+
+
+class CapabilitiesOutput(Payload):
+    workerCaps: str = Field(description="The capability manifest as JSON text.")
+
+
+@capability("info.get_capabilities", kind="cpu", label="Capabilities of the farm", emits_progress=False)
+def get_capabilities(task: Task, params: CapabilitiesParams, given: Nothing) -> CapabilitiesOutput:
+    """List the services of this farm with their parameters, schemas and runtimes."""
+    return CapabilitiesOutput(workerCaps=json.dumps(registry.manifest(with_schema=params.includeSchema)))

@@ -1,0 +1,225 @@
+"""The completion middleware: a message arrived, so claim its node; the node ended, so what now.
+
+Dramatiq logs and swallows what a hook raises, and delivers at least once, late, and sometimes twice at one
+time. So nothing here is trusted to happen: the claim lets one start in, the token fences off a worker that
+was away too long, and whatever a dead worker left open the reconciler finds.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from contextlib import ExitStack
+
+import dramatiq
+from dramatiq.middleware import SkipMessage
+
+from .attempt import Outcome, outcome_of_error, run_attempt
+from .broker import MESSAGE_ID
+from .dispatcher import Dispatcher
+from .engines import engine_set
+from .errors import StorageError
+from .farm import Farm
+from .graph.plan import State
+from .graph.store import Claim, Refused
+from .keys import NodeRef
+from .lease_keeper import LeaseKeeper
+from .metrics import WorkerMetrics
+from .redis_clients import TRANSIENT, Stopped, until_done
+from .scratch import ScratchRoot
+from .task import Task, worker_name
+
+log = logging.getLogger(__name__)
+
+_OUTCOME_STATE = {"completed": State.COMPLETED, "failed": State.FAILED, "retry": State.READY}
+
+
+class Attempt(threading.local):
+    """What this worker thread is working on."""
+
+    claim: Claim | None = None
+    task: Task | None = None
+    outcome: Outcome | None = None
+    started: float = 0.0
+    cleanup: ExitStack | None = None
+
+
+class Completion(dramatiq.Middleware):
+    """Claims nodes before their actor runs and records them after; see the module."""
+
+    def __init__(self, farm: Farm, metrics: WorkerMetrics) -> None:
+        self.farm = farm
+        self.metrics = metrics
+        self.device = "cpu"
+        self.worker = worker_name()
+        self._current = Attempt()
+        self._stopping = threading.Event()
+        self._keeper: LeaseKeeper | None = None
+        self._scratch: ScratchRoot | None = None
+        self._dispatcher: Dispatcher | None = None
+
+    # Called by Dramatiq, in this order.
+
+    def before_worker_boot(self, broker: dramatiq.Broker, worker: dramatiq.Worker) -> None:
+        settings = self.farm.settings
+        self.worker = worker_name()
+        self._dispatcher = self.farm.dispatcher()
+        self._scratch = ScratchRoot(settings.farm.scratch_dir)
+        self._keeper = LeaseKeeper(
+            settings.redis.url, settings.farm.namespace, self.farm.store.limits.lease_ms, worker.worker_threads
+        )
+
+    def before_process_message(self, broker: dramatiq.Broker, message: dramatiq.Message) -> None:
+        ref, token = NodeRef.parse(message.args[0]), int(message.args[1])
+        try:
+            answer = until_done(
+                lambda: self.farm.store.claim(ref, token, self.worker), self._stopping, self._redis_away
+            )
+        except Stopped:
+            # The node stays ready; the reconciler sees that its message is gone and sends another.
+            raise SkipMessage(f"stopping before node {message.args[2]} could be claimed") from None
+        if isinstance(answer, Refused):
+            self._come_back(message, answer)
+            raise SkipMessage(f"node {message.args[2]} of job {ref.job}: {answer.reason}")
+        self._begin(answer)
+
+    def run(self, service: str) -> None:
+        """The body of every actor: run the node that this thread claimed."""
+        current = self._current
+        capability = self.farm.registry.get(service)
+        if current.claim is None or current.task is None or capability is None:
+            log.error("a message for %s came without a claim; it is dropped and will be sent again", service)
+            return
+        try:
+            current.outcome = Outcome("completed", run_attempt(capability, current.task, current.claim))
+        except Exception as error:  # noqa: BLE001 - every error of a task becomes the node's outcome
+            current.outcome = outcome_of_error(
+                error, capability, current.claim, self.worker, self.farm.secrets
+            )
+
+    def after_process_message(
+        self,
+        broker: dramatiq.Broker,
+        message: dramatiq.Message,
+        *,
+        result: object = None,
+        exception: BaseException | None = None,
+    ) -> None:
+        current = self._current
+        claim, outcome = current.claim, current.outcome
+        if claim is None:
+            return
+        try:
+            if outcome is None:
+                # Interrupted from outside (an asynchronous exception): the lease runs out and another start follows.
+                log.error("node %s of job %s was interrupted: %r", claim.node_id, claim.ref.job, exception)
+                return
+            try:
+                until_done(lambda: self._record(claim, outcome), self._stopping, self._redis_away)
+            except Stopped:
+                log.error("stopping with the result of node %s of job %s unrecorded", claim.node_id, claim.ref.job)
+        finally:
+            self._end()
+
+    def after_worker_shutdown(self, broker: dramatiq.Broker, worker: dramatiq.Worker) -> None:
+        if self._keeper is not None:
+            self._keeper.close()
+        if self._scratch is not None:
+            self._scratch.close()
+
+    # Steps of the above.
+
+    def _begin(self, claim: Claim) -> None:
+        assert self._keeper is not None
+        assert self._scratch is not None
+        current, store = self._current, self.farm.store
+        cleanup = ExitStack()
+        hold = cleanup.enter_context(self._keeper.hold(claim.ref, claim.token))
+        current.task = Task(
+            claim,
+            cleanup.enter_context(self._scratch.folder()),
+            self.farm.storage,
+            report=lambda fraction: self._quietly_renew(claim, fraction),
+            publish_data=lambda data: store.publish_data(claim.ref, claim.token, data),
+            verdict=lambda: hold.verdict,
+            engines=lambda: engine_set(self.farm.settings.farm.engine),
+            device=self.device,
+        )
+        current.claim, current.outcome, current.cleanup = claim, None, cleanup
+        current.started = time.monotonic()
+        cleanup.enter_context(self.metrics.active())
+
+    def _record(self, claim: Claim, outcome: Outcome) -> None:
+        assert self._dispatcher is not None
+        settled = self.farm.store.settle(
+            claim.ref,
+            claim.token,
+            _OUTCOME_STATE[outcome.kind],
+            outcome.text,
+            delay_ms=round(outcome.delay_seconds * 1000),
+        )
+        if settled.outcome == "ok":
+            if outcome.kind != "completed":
+                log.warning(
+                    "node %s (%s) of job %s: %s, %s", claim.node_id, claim.service, claim.ref.job,
+                    outcome.code, "will be tried again" if outcome.kind == "retry" else "failed",
+                )  # fmt: skip
+            self._dispatcher.send(settled.ready)
+            self._forget_artifacts(claim, outcome)
+        elif settled.outcome in ("fenced", "gone"):
+            log.warning("node %s of job %s: result %s, dropped", claim.node_id, claim.ref.job, settled.outcome)
+            self._forget_artifacts(claim, None)
+        if settled.over:
+            self._dispatcher.conclude(claim.ref.job)
+
+    def _forget_artifacts(self, claim: Claim, outcome: Outcome | None) -> None:
+        """Remove what no graph will ever name: this attempt's objects unless it completed, and older attempts'."""
+        task = self._current.task
+        assert task is not None
+        completed = outcome is not None and outcome.kind == "completed"
+        try:
+            if not completed:
+                for artifact in task.kept:
+                    self.farm.storage.remove(artifact.bucket, artifact.key)
+            elif claim.token > 1:
+                kept = [artifact.key for artifact in task.kept]
+                for bucket in ("staged", "output"):
+                    if bucket in self.farm.settings.storage.buckets:
+                        self.farm.storage.remove_prefix(bucket, task.object_prefix, keep=kept)
+        except StorageError as error:
+            log.warning("objects of node %s of job %s stay behind: %s", claim.node_id, claim.ref.job, error)
+
+    def _end(self) -> None:
+        current = self._current
+        assert current.claim is not None
+        seconds = time.monotonic() - current.started
+        service, kind = current.claim.service, current.outcome.kind if current.outcome else "interrupted"
+        cleanup = current.cleanup
+        current.claim = current.task = current.outcome = current.cleanup = None
+        if cleanup is not None:
+            cleanup.close()
+        self.metrics.ended(service, kind, seconds)
+
+    def _come_back(self, message: dramatiq.Message, refused: Refused) -> None:
+        """A node leased to someone else is looked at again after the lease: the holder may be dead."""
+        if refused.reason != "leased":
+            return
+        again = message.copy(options={MESSAGE_ID: message.options[MESSAGE_ID]})
+        try:
+            until_done(
+                lambda: self.farm.broker.enqueue(again, delay=refused.wait_ms + 100), self._stopping, self._redis_away
+            )
+        except Stopped:
+            log.info("not waiting for the lease of %s; the reconciler watches it", message.args[2])
+
+    def _quietly_renew(self, claim: Claim, fraction: float) -> str:
+        """Progress that cannot be sent is not worth a failed task."""
+        try:
+            return self.farm.store.renew(claim.ref, claim.token, fraction)
+        except TRANSIENT as error:
+            self._redis_away(error)
+            return "ok"
+
+    def _redis_away(self, error: Exception) -> None:
+        log.warning("Redis: %s", error)

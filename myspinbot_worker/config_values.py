@@ -1,0 +1,90 @@
+"""What the value of a setting must look like, as annotated types.
+
+Every check says in plain words what was expected and never quotes the value: some of them are secrets.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import parse_qsl, urlsplit
+
+from pydantic import AfterValidator, BeforeValidator, Field
+
+BAD_URL = (
+    "expected redis://, rediss:// or unix:// with a valid host, port and database number"
+    " (a password's special characters must be percent-encoded)"
+)
+BAD_ENDPOINT = "expected host or host:port, optionally with http:// or https:// in front"
+
+
+def _redis_url(url: str) -> str:
+    # urlsplit's own messages quote the URL, and with it the password.
+    try:
+        parts = urlsplit(url)
+        port_fits = parts.port is None or parts.port > 0
+        parse_qsl(parts.query, strict_parsing=bool(parts.query))
+    except ValueError:
+        raise ValueError(BAD_URL) from None
+    # The path is a database number, but for unix://, where it is the socket.
+    path = {"redis": r"(/[0-9]*)?", "rediss": r"(/[0-9]*)?", "unix": r"/.+"}.get(url.partition("://")[0])
+    fits = path is not None and re.fullmatch(path, parts.path) is not None
+    if not fits or not port_fits or parts.fragment or re.search(r"\s", url):
+        raise ValueError(BAD_URL)
+    return url
+
+
+def _endpoint(endpoint: str) -> str:
+    try:
+        parts = urlsplit("//" + endpoint)
+        fits = bool(parts.hostname) and parts.port != 0 and parts.netloc == endpoint
+    except ValueError:
+        fits = False
+    if not fits or "@" in endpoint or re.search(r"\s", endpoint):
+        raise ValueError(BAD_ENDPOINT)
+    return endpoint
+
+
+def _buckets(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    return tuple(name.strip() for name in value.split(",") if name.strip())
+
+
+def _bucket_names(names: tuple[str, ...]) -> tuple[str, ...]:
+    fits = all(re.fullmatch(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", name) for name in names)
+    if not fits or not names or len(set(names)) != len(names):
+        raise ValueError(
+            "expected different bucket names (3 to 63 of a-z, 0-9, dot, hyphen), comma-separated"
+        )
+    return names
+
+
+def _not_empty(value: Any) -> Any:
+    if value == "":
+        raise ValueError("expected a path")
+    return value
+
+
+def _absolute(path: Path) -> Path:
+    try:
+        return path.expanduser().absolute()
+    except RuntimeError:
+        raise ValueError("expected a path (the home folder is not known)") from None
+
+
+def masked_url(url: str) -> str:
+    """``url`` with ``***`` for its password, wherever it stands."""
+    url = re.sub(r"://([^:/?#]*):[^/?#]*@", r"://\1:***@", url)
+    return re.sub(r"([?&][^=&]*pass[^=&]*=)[^&]*", r"\1***", url, flags=re.IGNORECASE)
+
+
+# A blank within a name is a slip of the pen, and one at its end cannot be seen.
+Name = Annotated[str, Field(pattern=r"^\S+$")]
+RedisUrl = Annotated[str, AfterValidator(_redis_url)]
+Endpoint = Annotated[str, AfterValidator(_endpoint)]
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Port = Annotated[int, Field(ge=0, le=65535)]
+Folder = Annotated[Path, BeforeValidator(_not_empty), AfterValidator(_absolute)]
+Buckets = Annotated[tuple[str, ...], BeforeValidator(_buckets), AfterValidator(_bucket_names)]

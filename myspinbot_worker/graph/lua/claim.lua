@@ -1,0 +1,53 @@
+-- A worker takes a ready node: a token, a lease, and everything it needs to run it.
+--
+-- KEYS: 1 run hash  2 payload hash  3 leases (zset)  4 outbox (zset)  5 counters (hash)
+-- ARGV: 1 entry id  2 node index  3 the token this start would get  4 lease (ms)  5 worker name
+--       6 member of leases and outbox  7 most lost attempts  8 status channel  9 "running" message
+-- Returns {"ok", token, failed attempts, lost attempts, progress, weight, node id, service,
+--          params, input, retries, output of each source in edge order...} ("" where absent)
+--       | {"gone"} | {"cancelled"} | {"halted"} | {"leased", ms left} | {"lost"} | {"finished"} | {"stale"}
+local run, i = KEYS[1], ARGV[2]
+local r = redis.call('HMGET', run, 'entry', 'cancelled', 'over', 'failing', 'keep', 'started', 'progress',
+  's:' .. i, 't:' .. i, 'l:' .. i, 'a:' .. i, 'x:' .. i, 'p:' .. i, 'd:' .. i, 'v:' .. i)
+if r[1] ~= ARGV[1] then return {'gone'} end
+if r[2] then return {'cancelled'} end
+if r[3] == '1' or (r[4] == '1' and r[5] == '0') then return {'halted'} end
+
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local state, token, lost = r[8], tonumber(r[9] or '0'), tonumber(r[12] or '0')
+if state == 'R' then
+  local left = tonumber(r[10]) - now
+  if left > 0 then return {'leased', left} end
+  if lost + 1 >= tonumber(ARGV[7]) then return {'lost'} end
+  lost = redis.call('HINCRBY', run, 'x:' .. i, 1)
+  redis.call('HINCRBY', KEYS[5], 'redeliveries', 1)
+elseif state ~= 'Q' then
+  return {'finished'}
+elseif tonumber(ARGV[3]) ~= token + 1 then
+  return {'stale'}
+else
+  redis.call('HINCRBY', run, 'queued', -1)
+  redis.call('HINCRBY', run, 'running', 1)
+end
+
+token = token + 1
+redis.call('HSET', run, 's:' .. i, 'R', 't:' .. i, token, 'l:' .. i, now + tonumber(ARGV[4]), 'k:' .. i, ARGV[5],
+  'b:' .. i, now)
+redis.call('ZADD', KEYS[3], now + tonumber(ARGV[4]), ARGV[6])
+redis.call('ZREM', KEYS[4], ARGV[6])
+if not r[6] then
+  redis.call('HSET', run, 'started', now)
+  redis.call('PUBLISH', ARGV[8], ARGV[9])
+end
+
+-- plan: "ours;weight;targets;failure sources;sources" (store.py writes it)
+local weight, sources = string.match(r[13], '^[^;]*;([^;]*);[^;]*;[^;]*;(.*)$')
+local wanted = {'p:' .. i, 'i:' .. i, 'r:' .. i}
+for source in string.gmatch(sources, '%d+') do wanted[#wanted + 1] = 'o:' .. source end
+local reply = {'ok', token, tonumber(r[11] or '0'), lost, r[7], weight, r[14], r[15]}
+for first = 1, #wanted, 4000 do
+  local texts = redis.call('HMGET', KEYS[2], unpack(wanted, first, math.min(first + 3999, #wanted)))
+  for _, text in ipairs(texts) do reply[#reply + 1] = text or '' end
+end
+return reply

@@ -1,0 +1,72 @@
+"""Loading a portrait that a stranger uploaded: upright, RGB, of bounded size."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from myspinbot_worker.errors import BadMedia
+from myspinbot_worker.preview.extra import packages_of
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from PIL import Image
+
+# Pillow knows fifty formats, among them one that starts Ghostscript; portraits come in these.
+_FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "BMP", "GIF", "TIFF")
+
+# Decoded, this is 192 MB of RGB; a phone's picture has 12 to 50 million pixels.
+_MOST_PIXELS = 64_000_000
+
+# What shows through a transparent portrait.
+_BACKGROUND = (127, 127, 127)
+
+
+def load_portrait(path: Path) -> NDArray[np.uint8]:
+    """Load a picture as it is meant to be seen.
+
+    Returns:
+        (height, width, 3) RGB, turned as its EXIF data says, transparency over grey; of an animation, the
+        first picture.
+
+    Raises:
+        BadMedia: The file is no picture, broken, or of more than 64 million pixels.
+        OSError: The file cannot be read.
+    """
+    with packages_of("preview"):
+        import numpy as np
+        from PIL import Image, ImageOps
+
+    with path.open("rb") as file:
+        try:
+            with Image.open(file, formats=_FORMATS) as picture:
+                # Known from the header: a small file can unpack to gigabytes.
+                if picture.width * picture.height > _MOST_PIXELS:
+                    raise BadMedia(
+                        f"portrait is {picture.width}x{picture.height}, more than 64 million pixels"
+                    )
+                return np.asarray(_flat(ImageOps.exif_transpose(picture)), np.uint8)
+        except BadMedia:
+            raise
+        except Exception as error:
+            # Pillow's decoders raise what they meet: OSError, SyntaxError, struct.error, zlib.error and more.
+            raise BadMedia(
+                f"portrait cannot be decoded: {error}",
+                details={"file": path.name, "type": type(error).__name__},
+            ) from error
+
+
+def _flat(picture: Image.Image) -> Image.Image:
+    """Any of Pillow's pixel modes as RGB."""
+    from PIL import Image
+
+    if picture.mode.startswith("I;16"):
+        # Pillow clips 16 bit to 8 instead of scaling it.
+        picture = picture.convert("I")
+    if picture.mode == "I":
+        return picture.point(lambda value: value * (1 / 257)).convert("L").convert("RGB")
+    if picture.has_transparency_data:
+        layer = picture.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", layer.size, (*_BACKGROUND, 255)), layer).convert("RGB")
+    return picture.convert("RGB")

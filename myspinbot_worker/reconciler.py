@@ -1,0 +1,133 @@
+"""Puts right what a crash left open; every ingestor replica runs one, and they do not need to agree.
+
+Each look is an idempotent question to Redis: nodes whose lease ran out, ready nodes without a message, runs
+that are over but not concluded, entries that were read but never admitted, messages of dead processes.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping
+
+import redis
+
+from .dispatcher import Dispatcher
+from .farm import QUEUES, Farm
+from .metrics import IngestorMetrics
+from .redis_clients import TRANSIENT
+
+log = logging.getLogger(__name__)
+
+_PAGE = 500
+_RECHECK_FACTOR = 6
+"""A ready node whose message exists (a backlog) is looked at less often than a fresh one."""
+
+
+class Reconciler:
+    """Looks every few seconds.
+
+    Args:
+        take: Admits or rejects an entry.
+        consumer: Name under which entries are claimed.
+    """
+
+    def __init__(
+        self,
+        farm: Farm,
+        dispatcher: Dispatcher,
+        take: Callable[[str, Mapping[bytes, bytes]], None],
+        metrics: IngestorMetrics,
+        consumer: str,
+        stopping: threading.Event,
+    ) -> None:
+        self.farm = farm
+        self.dispatcher = dispatcher
+        self.take = take
+        self.metrics = metrics
+        self.consumer = consumer
+        self.stopping = stopping
+        self.beat = time.monotonic()
+
+    def run(self) -> None:
+        """Look until stopped."""
+        while not self.stopping.wait(self.farm.settings.farm.reconcile_seconds):
+            self.beat = time.monotonic()
+            try:
+                self.look()
+            except TRANSIENT as error:
+                log.warning("Redis: %s", error)
+            except redis.ResponseError as error:
+                log.error("reconciliation: %s", error)
+
+    def look(self) -> None:
+        """One look at everything."""
+        self.expire_leases()
+        self.resend_messages()
+        self.conclude_runs()
+        self.adopt_entries()
+        for queue in QUEUES:
+            self.farm.broker.maintain(queue)
+
+    def expire_leases(self) -> None:
+        """Start nodes of lost workers again, or fail them after too many."""
+        found = self.farm.store.expire(self.dispatcher.worker)
+        self._count("lost_lease", len(found.again) + len(found.lost) + found.halted)
+        for node in found.again:
+            log.warning("node %s of job %s lost its worker; it starts again", node.node_id, node.ref.job)
+        self.dispatcher.send(found.again)
+        most = self.farm.store.limits.max_lost_attempts
+        for node in found.lost:
+            self.dispatcher.send(
+                self.dispatcher.record_failure(
+                    node, node.token, "worker_lost", f"{most} workers in turn were lost while running this node"
+                )
+            )
+
+    def resend_messages(self) -> None:
+        """Send the messages of ready nodes that have none: unsent, lost, or due for a retry."""
+        due = self.farm.store.due(self.farm.store.limits.message_check_ms * _RECHECK_FACTOR)
+        self._count("message", self.dispatcher.resend_missing(due))
+
+    def conclude_runs(self) -> None:
+        """Conclude runs whose visit is over."""
+        store = self.farm.store
+        for job in store.client.zrange(store.keys.over, 0, _PAGE):
+            self._count("conclusion", int(self.dispatcher.conclude(job)))
+
+    def adopt_entries(self) -> None:
+        """Admit entries that were read by an ingestor that did not get to it, or that waited for their job."""
+        store, client = self.farm.store, self.farm.binary_client
+        idle = round(self.farm.settings.farm.reclaim_idle_seconds * 1000)
+        start = "-"
+        while True:
+            pending = client.xpending_range(
+                store.streams.data, store.streams.group, start, "+", _PAGE, idle=idle
+            )
+            if not pending:
+                return
+            ids = [item["message_id"] for item in pending]
+            open_runs = client.hmget(store.keys.runs, ids)
+            orphans = [entry for entry, job in zip(ids, open_runs, strict=True) if job is None]
+            if orphans:
+                # Claiming resets the idle time: of several replicas one gets each entry.
+                claimed = client.xclaim(store.streams.data, store.streams.group, self.consumer, idle, orphans)
+                for entry, fields in claimed:
+                    if self.stopping.is_set():
+                        return
+                    self._count("entry", 1)
+                    self.take(entry.decode(), fields or {})
+            start = b"(" + ids[-1]
+
+    def retire(self) -> None:
+        """Remove this replica's consumer name if nothing is pending under it."""
+        store = self.farm.store
+        try:
+            store.retire_consumer(self.consumer)
+        except TRANSIENT as error:
+            log.warning("consumer %s stays registered: %s", self.consumer, error)
+
+    def _count(self, what: str, number: int) -> None:
+        if number:
+            self.metrics.repairs.labels(what).inc(number)

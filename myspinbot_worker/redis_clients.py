@@ -1,0 +1,79 @@
+"""Redis connections: how long they wait, and which of Redis' refusals pass by themselves."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import TypeVar
+
+import redis
+from redis.backoff import ExponentialBackoff
+from redis.exceptions import (
+    BusyLoadingError,
+    ConnectionError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    TimeoutError,
+    TryAgainError,
+)
+from redis.retry import Retry
+
+T = TypeVar("T")
+
+TRANSIENT: tuple[type[Exception], ...] = (
+    ConnectionError,
+    TimeoutError,
+    BusyLoadingError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    TryAgainError,
+)
+"""Errors of a Redis that is away, loading, full or a replica: the same command may succeed later."""
+
+BLOCK_SECONDS = 2.0
+"""How long one blocking read waits; also bounds how long a stop takes."""
+
+
+def connect(url: str, *, text: bool) -> redis.Redis:
+    """A client with one retry of a broken connection, whose reads outlast every blocking command we send.
+
+    Args:
+        text: Decode replies as UTF-8; entries of others' making must be read without.
+    """
+    return redis.Redis.from_url(
+        url,
+        decode_responses=text,
+        socket_timeout=BLOCK_SECONDS + 8,
+        socket_connect_timeout=5,
+        socket_keepalive=True,
+        health_check_interval=30,
+        # All our commands are scripts that may run twice, so a command whose reply was lost is sent again.
+        retry=Retry(ExponentialBackoff(cap=0.5, base=0.05), 1),
+        retry_on_error=[ConnectionError, TimeoutError],
+    )
+
+
+class Stopped(Exception):
+    """Waiting for Redis was given up because the process stops."""
+
+
+def until_done(action: Callable[[], T], stop: threading.Event, on_error: Callable[[Exception], None]) -> T:
+    """``action()``'s result, tried again with backoff while Redis is away.
+
+    Args:
+        stop: Ends the waiting.
+        on_error: Told of every failed try.
+
+    Raises:
+        Stopped: ``stop`` was set before the action succeeded.
+    """
+    backoff = ExponentialBackoff(cap=2.0, base=0.05)
+    failures = 0
+    while True:
+        try:
+            return action()
+        except TRANSIENT as error:
+            failures += 1
+            on_error(error)
+            if stop.wait(backoff.compute(failures)):
+                raise Stopped from error

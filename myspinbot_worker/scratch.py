@@ -1,0 +1,71 @@
+"""Scratch folders that go with the node, whatever happens to the worker.
+
+Every worker process owns one folder under the scratch root and holds a lock on it that dies with the process;
+a folder whose lock is free belongs to a dead worker and is swept when another one starts.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+log = logging.getLogger(__name__)
+
+_LOCK = ".lock"
+
+
+class ScratchRoot:
+    """This process' scratch folder.
+
+    Args:
+        root: Shared by all workers of a host; created if missing.
+    """
+
+    def __init__(self, root: Path) -> None:
+        root.mkdir(parents=True, exist_ok=True)
+        sweep(root)
+        self.path = Path(tempfile.mkdtemp(prefix=f"worker-{os.getpid()}-", dir=root))
+        self._lock = os.open(self.path / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fcntl.flock(self._lock, fcntl.LOCK_EX)
+
+    @contextmanager
+    def folder(self) -> Iterator[Path]:
+        """An empty folder, removed with all its content at the end of the block."""
+        path = Path(tempfile.mkdtemp(prefix="task-", dir=self.path))
+        try:
+            yield path
+        finally:
+            shutil.rmtree(path, ignore_errors=True)
+            if path.exists():
+                log.error("scratch folder %s could not be removed", path)
+
+    def close(self) -> None:
+        shutil.rmtree(self.path, ignore_errors=True)
+        os.close(self._lock)
+
+
+def sweep(root: Path) -> int:
+    """Remove the folders of dead workers; how many."""
+    swept = 0
+    for folder in root.glob("worker-*"):
+        try:
+            lock = os.open(folder / _LOCK, os.O_RDWR | os.O_CLOEXEC)
+        except FileNotFoundError:
+            # Just being made by a starting worker, or half removed; a later sweep sees it again.
+            continue
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            continue
+        else:
+            shutil.rmtree(folder, ignore_errors=True)
+            swept += 1
+        finally:
+            os.close(lock)
+    return swept

@@ -1,0 +1,1 @@
+"""The CPU preview engines at work on real media."""
