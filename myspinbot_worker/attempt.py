@@ -18,6 +18,7 @@ from .capability import Capability, Payload
 from .errors import BadInput, BadOutput, BadParams, FarmError
 from .graph.payload import merge_input
 from .graph.store import Claim
+from .redis_clients import TRANSIENT
 from .task import Task
 
 _TRACEBACK_LINES = 20
@@ -112,7 +113,7 @@ def classify(error: BaseException) -> tuple[str, bool]:
         return error.code, error.retryable
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return "out_of_memory", True
-    if isinstance(error, ConnectionError | TimeoutError):
+    if isinstance(error, (ConnectionError, TimeoutError, *TRANSIENT)):
         return "network", True
     return "internal", False
 

@@ -30,7 +30,7 @@ from .config_sources import (
     from_overrides,
     read_file,
 )
-from .config_values import Buckets, Endpoint, Folder, Name, Port, RedisUrl, Seconds, masked_url
+from .config_values import Buckets, Endpoint, Folder, Modules, Name, Port, RedisUrl, Seconds, masked_url
 from .errors import ConfigError
 
 
@@ -139,6 +139,9 @@ class FarmSettings(_Group):
     )
     engine: Literal["preview"] = Field(
         "preview", description="Which engines do the work of the generating tasks."
+    )
+    actor_modules: Modules = Field(
+        (), description="Python modules with further capabilities, loaded beside the farm's own."
     )
     lease_seconds: Seconds = Field(
         30.0, ge=1, description="How long a worker owns a node without renewing, in seconds."

@@ -46,7 +46,7 @@ def _endpoint(endpoint: str) -> str:
     return endpoint
 
 
-def _buckets(value: Any) -> Any:
+def _comma_separated(value: Any) -> Any:
     if not isinstance(value, str):
         return value
     return tuple(name.strip() for name in value.split(",") if name.strip())
@@ -58,6 +58,12 @@ def _bucket_names(names: tuple[str, ...]) -> tuple[str, ...]:
         raise ValueError(
             "expected different bucket names (3 to 63 of a-z, 0-9, dot, hyphen), comma-separated"
         )
+    return names
+
+
+def _module_names(names: tuple[str, ...]) -> tuple[str, ...]:
+    if not all(part.isidentifier() for name in names for part in name.split(".")):
+        raise ValueError("expected names of Python modules, comma-separated")
     return names
 
 
@@ -87,4 +93,5 @@ Endpoint = Annotated[str, AfterValidator(_endpoint)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Port = Annotated[int, Field(ge=0, le=65535)]
 Folder = Annotated[Path, BeforeValidator(_not_empty), AfterValidator(_absolute)]
-Buckets = Annotated[tuple[str, ...], BeforeValidator(_buckets), AfterValidator(_bucket_names)]
+Buckets = Annotated[tuple[str, ...], BeforeValidator(_comma_separated), AfterValidator(_bucket_names)]
+Modules = Annotated[tuple[str, ...], BeforeValidator(_comma_separated), AfterValidator(_module_names)]

@@ -455,8 +455,9 @@ class EmbeddedS3(EmbeddedServer):
     def _arguments(self, port: int) -> list[str]:
         return [
             *("serve", "s3", "--config=", "--addr", f"127.0.0.1:{port}"),
-            # Listings are read from disk each time: a file put into the folder by hand is there at once.
-            *("--dir-cache-time", "0s"),
+            # Within this time a file put into the folder by hand is seen; the default is five minutes. Not 0:
+            # a folder's entry then expires while it is being read, and requests take seconds or never end.
+            *("--dir-cache-time", "5s"),
             str(self.directory.absolute()),
         ]
 

@@ -309,6 +309,9 @@ def _mark(marks: Sequence[str], lock_dir: Path) -> list[int]:
 # gets copies, and a lock lasts until the last copy is closed.
 _held: set[int] = set()
 
+# Somebody else may make or remove a lock file between two steps of ours; nobody honest does so for ever.
+_ATTEMPTS: Final = 100
+
 
 def _close_inherited() -> None:
     for descriptor in _held:
@@ -355,7 +358,7 @@ def _open_folder(lock_dir: Path) -> int:
 def _lock(folder: int, device: str) -> int | None:
     """The descriptor that holds the device's lock; None when another process holds it."""
     name = _file_name(device)
-    while True:
+    for _ in range(_ATTEMPTS):
         descriptor = _open_lock_file(folder, name)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -370,13 +373,14 @@ def _lock(folder: int, device: str) -> int | None:
             raise
         # The file was removed between open and flock: a lock on it excludes nobody.
         os.close(descriptor)
+    raise OSError(errno.EBUSY, "the file is replaced again and again")
 
 
 def _open_lock_file(folder: int, name: str) -> int:
     # No O_CREAT on a file that may exist: in a sticky folder the kernel then refuses files that other
     # users made (fs.protected_regular). O_NONBLOCK: a FIFO put in its place must not make us wait.
     flags = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
-    while True:
+    for _ in range(_ATTEMPTS):
         try:
             descriptor = os.open(name, os.O_RDWR | flags, dir_fd=folder)
         except FileNotFoundError:
@@ -391,6 +395,7 @@ def _open_lock_file(folder: int, name: str) -> int:
             return descriptor
         os.close(descriptor)
         raise OSError(errno.EINVAL, "not a regular file")
+    raise OSError(errno.EBUSY, "the file comes and goes")
 
 
 def _is_named(folder: int, name: str, descriptor: int) -> bool:

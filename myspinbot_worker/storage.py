@@ -223,6 +223,7 @@ class Storage:
         self._retries = retries
         self._lock = threading.Lock()
         self._clients: dict[bool, Minio] = {}
+        self._pools: list[urllib3.PoolManager] = []
         self._owner = os.getpid()
         for bucket in config.buckets:
             try:
@@ -233,6 +234,16 @@ class Storage:
 
     def __repr__(self) -> str:
         return f"Storage({self.config!r})"
+
+    def close(self) -> None:
+        """Close the connections, when no other thread uses them; the next call opens new ones."""
+        scheme = "https" if self.config.use_ssl else "http"
+        with self._lock:
+            if self._owner == os.getpid():
+                for pool in self._pools:
+                    # Clearing alone leaves sockets open for as long as some traceback refers to them.
+                    pool.connection_from_url(f"{scheme}://{self.config.endpoint}").close()
+                    pool.clear()
 
     # -- objects ---------------------------------------------------------------------------------------
 
@@ -469,6 +480,7 @@ class Storage:
             if self._owner != os.getpid():
                 # Dramatiq forks its workers: two processes must not share one socket's bytes.
                 self._clients.clear()
+                self._pools.clear()
                 self._owner = os.getpid()
             client = self._clients.get(probing)
             if client is None:
@@ -495,6 +507,7 @@ class Storage:
             cert_reqs="CERT_REQUIRED",
             ca_certs=os.environ.get("SSL_CERT_FILE") or certifi.where(),
         )
+        self._pools.append(pool)
         try:
             return Minio(
                 self.config.endpoint,

@@ -3,9 +3,14 @@
 Importing this package imports the modules below it, which declare the capabilities, and builds the broker
 from the settings. It imports no torch and no engine: the ingestor imports it too, to know which queue serves
 which service.
+
+Modules named in ``farm.actor_modules`` are imported too: a further capability is a module with a function
+under ``@capability`` and that setting.
 """
 
 from __future__ import annotations
+
+import importlib
 
 import dramatiq
 
@@ -15,6 +20,9 @@ from . import dummy, generate, info
 
 __all__ = ["broker", "dummy", "farm", "generate", "info"]
 
-farm = build_worker(load_settings())
+_settings = load_settings()
+for _module in _settings.farm.actor_modules:
+    importlib.import_module(_module)
+farm = build_worker(_settings)
 broker = farm.broker
 dramatiq.set_broker(broker)

@@ -14,7 +14,7 @@ from .stream_entry import StreamEntry
 from .upload_result import UploadResult
 from .worker_config import WorkerConfig
 
-SCHEMAS_SHA256 = "3f214558b4c2934d6e7f5b038cfc962fdee6f233a6aa287b57d77d8bb1505b11"
+SCHEMAS_SHA256 = "dec2d450ee7caacb1fe70cc2786a2ec88b7386b2961431d38b14791b63d63c47"
 
 __all__ = [
     "Artifact",

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import MISSING, BaseModel, ConfigDict, Field
+from pydantic import MISSING, BaseModel, ConfigDict, Field, RootModel
 
 
 class Streams(BaseModel):
@@ -44,6 +44,10 @@ class Server(BaseModel):
     """
 
 
+class ActorModule(RootModel[str]):
+    root: Annotated[str, Field(min_length=1)]
+
+
 class Farm(BaseModel):
     """
     How the farm behaves.
@@ -59,6 +63,10 @@ class Farm(BaseModel):
     engine: Literal['preview'] = 'preview'
     """
     Which engines do the work of the generating tasks.
+    """
+    actor_modules: Annotated[list[ActorModule], Field(validate_default=True)] = []
+    """
+    Python modules with further capabilities, loaded beside the farm's own.
     """
     lease_seconds: Annotated[float, Field(ge=1.0)] = 30.0
     """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -147,8 +147,6 @@ def probe(path: Path, what: str = "file") -> MediaInfo:
 
 def _counted(container: InputContainer, info: MediaInfo) -> MediaInfo:
     """Fill in what the file's header does not tell (Matroska, raw streams) by reading its packets."""
-    from dataclasses import replace
-
     frames = 0
     end = 0.0
     video = container.streams.video[0] if container.streams.video else None
@@ -158,6 +156,9 @@ def _counted(container: InputContainer, info: MediaInfo) -> MediaInfo:
         frames += packet.stream is video
         if packet.pts is not None:
             end = max(end, float((packet.pts + (packet.duration or 0)) * packet.time_base))
+    if not end and info.frame_rate:
+        # Raw streams have no clock.
+        end = float(frames / info.frame_rate)
     return replace(
         info,
         duration=info.duration or end,

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
 # Pillow knows fifty formats, among them one that starts Ghostscript; portraits come in these.
-_FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "BMP", "GIF", "TIFF")
+_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
 
 # Decoded, this is 192 MB of RGB; a phone's picture has 12 to 50 million pixels.
 _MOST_PIXELS = 64_000_000

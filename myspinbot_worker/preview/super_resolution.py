@@ -19,17 +19,17 @@ _MARGIN = 20
 
 
 class SuperResolution:
-    """``realesr-animevideov3`` through ncnn, loaded; may be used by several threads at once.
+    """``realesr-animevideov3`` through ncnn, loaded. Works in the caller's thread; several may call at once.
 
     Args:
-        threads: CPU threads that work on one picture.
-        tile: Largest side, in pixels, of what goes through the network at once; a megabyte per 1000 pixels.
+        tile: Largest side, in pixels, of what goes through the network at once;
+            it takes about 2.5 kB of memory per pixel, margin included.
 
     Raises:
         EngineUnavailable: The extra ``preview`` is not installed.
     """
 
-    def __init__(self, threads: int, tile: int) -> None:
+    def __init__(self, tile: int) -> None:
         with packages_of("preview"):
             import ncnn
         # The package is wanted for its weights only: its code needs a Vulkan driver.
@@ -37,7 +37,9 @@ class SuperResolution:
         self._tile = tile
         self._net = ncnn.Net()
         self._net.opt.use_vulkan_compute = False
-        self._net.opt.num_threads = threads
+        # One thread a picture, several pictures at once: ncnn's own threads wait for each other by spinning,
+        # and on a machine with other work to do that is many times slower.
+        self._net.opt.num_threads = 1
         for failed in (
             self._net.load_param(str(models / f"{_MODEL}.param")),
             self._net.load_model(str(models / f"{_MODEL}.bin")),

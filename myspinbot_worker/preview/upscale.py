@@ -33,9 +33,8 @@ _WHAT = "source video"
 # x264 encodes at most 16384 pixels a side.
 _LARGEST_SIDE = 8192
 
-# Frames in work at once. A CPU does more frames a second working on several with a thread each than on one
-# with all; but each one in work takes memory.
-_MOST_FRAMES = 4
+# Frames in work at once, a thread each: every one takes memory.
+_MOST_THREADS = 8
 
 
 class RealEsrganUpscaler:
@@ -46,13 +45,13 @@ class RealEsrganUpscaler:
     kept; subtitles and metadata are not. Memory depends on the size of a frame, not on the video's length.
 
     Args:
-        threads: CPU threads to work with; default: the CPUs this process may use.
-        tile: Largest side, in pixels, of what goes through the network at once; memory grows with its square.
+        threads: Frames to work on at once, a CPU each; default: the CPUs this process may use, at most 8.
+        tile: Largest side, in pixels, of what goes through the network at once; 256 take about
+            200 MB per thread, and memory grows with the square.
     """
 
-    def __init__(self, threads: int | None = None, tile: int = 384) -> None:
-        self._threads = threads or len(os.sched_getaffinity(0))
-        self._at_once = min(self._threads, _MOST_FRAMES)
+    def __init__(self, threads: int | None = None, tile: int = 256) -> None:
+        self._threads = threads or min(len(os.sched_getaffinity(0)), _MOST_THREADS)
         self._tile = tile
         self._lock = threading.Lock()
         self._network: SuperResolution | None = None
@@ -74,7 +73,7 @@ class RealEsrganUpscaler:
         with (
             open_media(source, _WHAT) as reader,
             create_mp4(destination) as writer,
-            _workers(self._at_once) as workers,
+            _workers(self._threads) as workers,
         ):
             video = video_of(reader, _WHAT)
             clock = _Clock(video)
@@ -96,7 +95,8 @@ class RealEsrganUpscaler:
                     clock.stamp(result, frame)
                     writer.mux(pictures.encode(result))
                     if length:
-                        steps.progress(min(1.0, max(0.0, (result.time or 0.0) / length)))
+                        done = (result.time or 0.0) - (first.time or 0.0)
+                        steps.progress(min(1.0, max(0.0, done / length)))
 
             for packet in reader.demux(video, *sounds):
                 if packet.stream.index in tracks:
@@ -106,7 +106,7 @@ class RealEsrganUpscaler:
                     steps.check()
                     image = _as_rgb(frame, first.width, first.height, matrix)
                     in_work.append((frame, workers.submit(network.enlarge, image)))
-                    finish(self._at_once)
+                    finish(self._threads)
             finish(0)
             writer.mux(pictures.encode(None))
         steps.progress(1.0)
@@ -115,7 +115,7 @@ class RealEsrganUpscaler:
         """The network, loaded by the first caller and kept."""
         with self._lock:
             if self._network is None:
-                self._network = SuperResolution(self._threads // self._at_once, self._tile)
+                self._network = SuperResolution(self._tile)
             return self._network
 
 

@@ -249,10 +249,10 @@ def test_s3_keeps_objects_and_refuses_strangers(tmp_path: Path) -> None:
         )
         client.fput_object("input", "a/b.txt", __file__)
         server.kill()
+        # What is put into the folder by hand is an object too.
+        (tmp_path / "s3" / "input" / "hand.txt").write_text("hand")
         server.start()
         assert client.stat_object("input", "a/b.txt").size == Path(__file__).stat().st_size
-        # What is put into the folder by hand is an object at once.
-        (tmp_path / "s3" / "input" / "hand.txt").write_text("hand")
         assert client.stat_object("input", "hand.txt").size == 4
         with pytest.raises(urllib.error.HTTPError):
             urllib.request.urlopen(f"{server.url}/input/hand.txt")

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -56,6 +56,7 @@ def storage(config: StorageConfig, server: EmbeddedS3) -> Iterator[Storage]:
     for bucket in BUCKETS:
         for key in made.list_keys(bucket):
             made.remove(bucket, key)
+    made.close()
 
 
 def on_disk(server: EmbeddedS3, bucket: str, key: str) -> Path:
@@ -149,6 +150,13 @@ def test_a_forked_process_gets_its_own_connections(storage: Storage, monkeypatch
     assert storage._client() is mine
     monkeypatch.setattr(os, "getpid", lambda: -1)
     assert storage._client() is not mine
+
+
+def test_a_closed_storage_connects_again(storage: Storage) -> None:
+    storage.check()
+    storage.close()
+    storage.close()
+    storage.check()
 
 
 _FLAT = """
@@ -449,10 +457,10 @@ def cutting_proxy(upstream: int, answer_bytes: int) -> Iterator[int]:
             pass
         finally:
             for end in (source, sink):
-                try:
+                with suppress(OSError):
                     end.shutdown(socket.SHUT_RDWR)
-                except OSError:
-                    pass
+
+    pumps: list[threading.Thread] = []
 
     def serve() -> None:
         while True:
@@ -461,10 +469,11 @@ def cutting_proxy(upstream: int, answer_bytes: int) -> Iterator[int]:
             except OSError:
                 return
             server = socket.create_connection(("127.0.0.1", upstream))
-            threading.Thread(target=pump, args=(client, server, None), daemon=True).start()
-            threading.Thread(target=pump, args=(server, client, answer_bytes), daemon=True).start()
+            for ends in ((client, server, None), (server, client, answer_bytes)):
+                pumps.append(threading.Thread(target=pump, args=ends))
+                pumps[-1].start()
 
-    thread = threading.Thread(target=serve, daemon=True)
+    thread = threading.Thread(target=serve)
     thread.start()
     try:
         yield listener.getsockname()[1]
@@ -472,6 +481,8 @@ def cutting_proxy(upstream: int, answer_bytes: int) -> Iterator[int]:
         listener.shutdown(socket.SHUT_RDWR)
         listener.close()
         thread.join()
+        for pumping in pumps:
+            pumping.join()
 
 
 def test_a_connection_that_breaks_half_way(
@@ -532,15 +543,18 @@ def scripted(*answers: tuple[int, dict[str, str], bytes]) -> Iterator[tuple[Stor
             pass
 
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
+    # Closing the server then waits for the threads of its connections.
+    server.daemon_threads = False
     thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
     config = StorageConfig(
         f"127.0.0.1:{server.server_port}", "access", "the-secret-key", False, ("input",), "us-east-1"
     )
+    storage = Storage(config, retries=2, read_timeout=0.5)
     try:
-        yield Storage(config, retries=2, read_timeout=0.5), script
+        yield storage, script
     finally:
+        storage.close()
         server.shutdown()
         server.server_close()
         thread.join()
@@ -606,9 +620,9 @@ def test_a_server_that_repeats_the_secret_is_not_quoted() -> None:
 
 def test_a_server_that_asks_to_wait_an_hour_is_not_waited_for() -> None:
     status, headers, body = xml_error(503, "SlowDown")
-    with scripted((status, {**headers, "Retry-After": "3600"}, body)) as (storage, _):
-        with pytest.raises(StorageUnavailable):
-            storage.stat("input", "k")
+    answer = (status, {**headers, "Retry-After": "3600"}, body)
+    with scripted(answer) as (storage, _), pytest.raises(StorageUnavailable):
+        storage.stat("input", "k")
 
 
 def test_a_server_that_says_nothing_times_out() -> None:

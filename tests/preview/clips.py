@@ -6,14 +6,21 @@ import wave
 from collections.abc import Iterable
 from fractions import Fraction
 from pathlib import Path
+from typing import cast
 
 import av
 import numpy as np
+import skimage.data
 from numpy.typing import NDArray
 
 NTSC = Fraction(30000, 1001)
 
 Image = NDArray[np.uint8]
+
+
+def photo(name: str) -> Image:
+    """One of scikit-image's pictures: ``astronaut`` shows a face, ``coffee`` none."""
+    return np.asarray(getattr(skimage.data, name)(), np.uint8)
 
 
 def write_wav(path: Path, samples: NDArray[np.float64], rate: int = 16000) -> Path:
@@ -24,6 +31,13 @@ def write_wav(path: Path, samples: NDArray[np.float64], rate: int = 16000) -> Pa
         file.setframerate(rate)
         file.writeframes(np.round(samples * 32767).astype("<i2").tobytes())
     return path
+
+
+def read_wav(path: Path) -> NDArray[np.float64]:
+    """The samples in [-1, 1] of a WAV that must be PCM 16 bit, 16 kHz, mono."""
+    with wave.open(str(path), "rb") as file:
+        assert (file.getnchannels(), file.getsampwidth(), file.getframerate()) == (1, 2, 16000)
+        return np.frombuffer(file.readframes(file.getnframes()), "<i2") / 32768
 
 
 def tone(seconds: float, hertz: float = 220.0, rate: int = 16000) -> NDArray[np.float64]:
@@ -58,16 +72,14 @@ def write_clip(
     with av.open(str(path), "w") as output:
         images = list(frames)
         options = {"crf": "8"} if codec == "libx264" else {}
-        video = output.add_stream(codec, rate=rate, options=options)
-        assert isinstance(video, av.VideoStream)
+        video = cast(av.VideoStream, output.add_stream(codec, rate=rate, options=options))
         video.height, video.width, _ = images[0].shape
         video.pix_fmt = pix_fmt
         if rotation:
             video.set_display_rotation(rotation)
         audio = None
         if sound is not None:
-            audio = output.add_stream(sound, rate=sound_rate)
-            assert isinstance(audio, av.AudioStream)
+            audio = cast(av.AudioStream, output.add_stream(sound, rate=sound_rate, layout="mono"))
             pcm = np.round(tone(sound_seconds, rate=sound_rate) * 32767).astype(np.int16)[np.newaxis, :]
             samples = av.AudioFrame.from_ndarray(pcm, format="s16", layout="mono")
             samples.sample_rate = sound_rate
@@ -92,7 +104,11 @@ def decoded(path: Path) -> list[Image]:
 def times(path: Path) -> list[Fraction]:
     """When each frame is shown, exactly, in seconds."""
     with av.open(str(path)) as container:
-        return [frame.pts * frame.time_base for frame in container.decode(video=0)]  # type: ignore[operator]
+        return [
+            Fraction(frame.pts * frame.time_base)
+            for frame in container.decode(video=0)
+            if frame.pts is not None and frame.time_base is not None
+        ]
 
 
 def sound_packets(path: Path) -> list[tuple[Fraction, bytes]]:

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import skimage.data
 from PIL import Image
 
 from myspinbot_worker.preview.speech import PiperSpeech
 from myspinbot_worker.preview.talking_head import LandmarkTalkingHead
 from myspinbot_worker.preview.upscale import RealEsrganUpscaler
 
-from .clips import halved, sliding, tone, write_clip, write_wav
+from .clips import Image as Picture
+from .clips import halved, photo, sliding, tone, write_clip, write_wav
 from .recorder import Recorder
 
 SENTENCE = "Hello there. This is a preview, and you can see the mouth move!"
@@ -58,7 +58,7 @@ def speech(folder: Path, speech_engine: PiperSpeech, reference: Path) -> Path:
 @pytest.fixture(scope="session")
 def portrait(folder: Path) -> Path:
     path = folder / "portrait.png"
-    Image.fromarray(skimage.data.astronaut()).save(path)
+    Image.fromarray(photo("astronaut")).save(path)
     return path
 
 
@@ -72,13 +72,13 @@ def talking(folder: Path, portrait: Path, speech: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def originals() -> list[np.ndarray[tuple[int, ...], np.dtype[np.uint8]]]:
+def originals() -> list[Picture]:
     """Fifteen frames, 192x128, of which ``clip`` is the half-size copy."""
-    return sliding(skimage.data.coffee()[100:], 192, 128, 15)
+    return sliding(photo("astronaut")[40:, 120:], 192, 128, 15)
 
 
 @pytest.fixture(scope="session")
-def clip(folder: Path, originals: list[np.ndarray[tuple[int, ...], np.dtype[np.uint8]]]) -> Path:
+def clip(folder: Path, originals: list[Picture]) -> Path:
     """A photo clip, 96x64, 29.97 frames per second, with AAC sound."""
     return write_clip(folder / "clip.mp4", [halved(image) for image in originals])
 

@@ -22,7 +22,9 @@ pytestmark = pytest.mark.preview
 
 _IMPORT = """
 import sys
-import myspinbot_worker.preview.speech, myspinbot_worker.preview.talking_head, myspinbot_worker.preview.upscale
+import myspinbot_worker.preview.speech
+import myspinbot_worker.preview.talking_head
+import myspinbot_worker.preview.upscale
 print(sorted({"av", "numpy", "cv2", "PIL", "mediapipe", "ncnn", "piper", "onnxruntime"} & set(sys.modules)))
 """
 

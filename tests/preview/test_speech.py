@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import wave
 from pathlib import Path
 
 import numpy as np
@@ -11,26 +10,21 @@ import pytest
 from myspinbot_worker.errors import BadInput, BadMedia, Cancelled
 from myspinbot_worker.preview.speech import PiperSpeech, _pieces
 
+from .clips import read_wav
 from .recorder import Recorder
 
 pytestmark = pytest.mark.preview
 
 
-def samples(path: Path) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
-    with wave.open(str(path), "rb") as file:
-        assert (file.getnchannels(), file.getsampwidth(), file.getframerate()) == (1, 2, 16000)
-        return np.frombuffer(file.readframes(file.getnframes()), "<i2") / 32768
-
-
 def test_a_sentence_is_spoken_as_16_khz_mono(speech: Path) -> None:
-    sound = samples(speech)
+    sound = read_wav(speech)
     # Thirteen words; people say two to four in a second.
     assert 2.5 < len(sound) / 16000 < 8
     assert np.sqrt(np.mean(np.square(sound))) > 0.02
 
 
 def test_the_peak_is_at_most_minus_1_dbfs_and_not_far_below(speech: Path) -> None:
-    peak = float(np.abs(samples(speech)).max())
+    peak = float(np.abs(read_wav(speech)).max())
     assert 0.8 < peak <= 10 ** (-1 / 20)
 
 
@@ -55,7 +49,7 @@ def test_what_json_can_carry_and_c_cannot_is_spoken_around(
     speech_engine: PiperSpeech, reference: Path, tmp_path: Path
 ) -> None:
     speech_engine.speak("one\0 two \ud800 [[three]]", reference, "", tmp_path / "out.wav", Recorder())
-    assert len(samples(tmp_path / "out.wav")) > 16000
+    assert len(read_wav(tmp_path / "out.wav")) > 16000
 
 
 def test_a_reference_that_is_no_audio_is_named(

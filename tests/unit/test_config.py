@@ -113,6 +113,7 @@ def test_defaults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert loaded.farm.model_dump() == {
         "namespace": "farm",
         "engine": "preview",
+        "actor_modules": (),
         "lease_seconds": 30.0,
         "reconcile_seconds": 2.0,
         "reclaim_idle_seconds": 5.0,
@@ -492,6 +493,7 @@ def test_the_schemas_of_the_files_know_the_same_settings_and_defaults() -> None:
                 if "default" in field:
                     default = field["default"]
                     text = str(default).lower() if isinstance(default, bool) else str(default)
+                    text = ",".join(default) if isinstance(default, list) else text
                     assert defaults[setting] == text, setting
     from_environment_alone = {
         key for key in defaults if key.startswith(("storage.", "comfyui.", "worker_home"))

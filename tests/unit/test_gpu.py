@@ -221,6 +221,25 @@ def test_releasing_twice_does_no_harm(lock_dir: Path) -> None:
     assert environ == {"CUDA_VISIBLE_DEVICES": "5"}
 
 
+def test_a_forked_child_cannot_give_its_parent_s_device_back(lock_dir: Path) -> None:
+    environ: dict[str, str] = {}
+    lease = claimed(["0"], lock_dir, environ)
+    child = os.fork()
+    if child == 0:
+        # Files of the child get the numbers that the lease's had in the parent: they must stay open.
+        opened = [os.open(os.devnull, os.O_RDONLY) for _ in range(2)]
+        try:
+            lease.release()
+            for descriptor in opened:
+                os.fstat(descriptor)
+            os._exit(0 if environ["CUDA_VISIBLE_DEVICES"] == "0" else 1)
+        except BaseException:  # noqa: BLE001 - the child must not return into pytest
+            os._exit(2)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert claim_device(["0"], lock_dir, environ={}) is None
+    lease.release()
+
+
 def test_without_devices_the_lease_is_on_the_cpu_and_hides_gpus(lock_dir: Path) -> None:
     environ: dict[str, str] = {}
     lease = claimed([], lock_dir, environ)
@@ -327,7 +346,7 @@ def test_a_symlink_is_not_followed(lock_dir: Path, tmp_path: Path) -> None:
     victim.write_text("precious")
     lock_dir.mkdir()
     (lock_dir / "device-0.lock").symlink_to(victim)
-    with pytest.raises(ConfigError, match=r"FARM_GPU_LOCK_DIR.*device-0\.lock"):
+    with pytest.raises(ConfigError, match=r"FARM_GPU_LOCK_DIR.*device-0\.lock: .*symbolic"):
         claim_device(["0"], lock_dir, environ={})
     assert victim.read_text() == "precious"
 
@@ -396,6 +415,16 @@ def test_a_lock_on_a_file_that_was_removed_meanwhile_does_not_count(
     assert removed == ["device-0.lock"]
     assert claim_device(["0"], lock_dir, environ={}) is None
     lease.release()
+
+
+def test_a_lock_file_that_is_always_replaced_is_given_up(
+    lock_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from myspinbot_worker import gpu
+
+    monkeypatch.setattr(gpu, "_is_named", lambda *_: False)
+    with pytest.raises(ConfigError, match="FARM_GPU_LOCK_DIR"):
+        claim_device(["0"], lock_dir, environ={})
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to act as other users")

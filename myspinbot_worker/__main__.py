@@ -1,0 +1,5 @@
+"""``python -m myspinbot_worker`` is ``myspinbot-worker``."""
+
+from .cli import main
+
+main()

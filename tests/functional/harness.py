@@ -1,0 +1,352 @@
+"""Real processes of the farm under test, and what a test needs to drive and watch them."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, Self
+
+import psutil
+import redis
+
+from myspinbot_worker.keys import Keys
+from myspinbot_worker.scratch import sweep
+
+ROOT = Path(__file__).parents[2]
+PATIENCE = 30.0
+"""Seconds before an event that should come is given up; no test waits for its length."""
+
+
+class Process:
+    """A process whose log lines are events to wait for. Its whole session ends with it."""
+
+    def __init__(self, name: str, command: list[str], env: dict[str, str]) -> None:
+        self.name = name
+        self.lines: list[str] = []
+        self._changed = threading.Condition()
+        self.told_to_stop = False
+        self._child = subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env={**os.environ, "PYTHONUNBUFFERED": "1", **env},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        self._reader = threading.Thread(target=self._read, name=f"log-{name}", daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self._child.stdout is not None
+        for line in self._child.stdout:
+            with self._changed:
+                self.lines.append(line.rstrip())
+                self._changed.notify_all()
+
+    def wait_for(self, pattern: str, count: int = 1) -> list[str]:
+        """Wait until ``count`` log lines match ``pattern``; these lines."""
+        found: list[str] = []
+
+        def there() -> bool:
+            found[:] = [line for line in self.lines if re.search(pattern, line)]
+            return len(found) >= count or self._child.poll() is not None
+
+        with self._changed:
+            self._changed.wait_for(there, PATIENCE)
+        assert len(found) >= count, f"{self.name} did not say {pattern!r}:\n" + "\n".join(self.lines[-40:])
+        return found
+
+    @property
+    def pid(self) -> int:
+        return self._child.pid
+
+    @property
+    def returncode(self) -> int | None:
+        return self._child.poll()
+
+    def children(self) -> list[psutil.Process]:
+        """All live processes of this one's session but itself."""
+        return [p for p in psutil.process_iter(["pid"]) if p.pid != self.pid and _session(p.pid) == self.pid]
+
+    def worker_pids(self) -> list[int]:
+        """The processes that run tasks: children of the ``dramatiq`` command."""
+        return [int(found.group(1)) for line in self.lines if (found := re.search(r"PID (\d+)\].*ready for action", line))]
+
+    def signal(self, number: signal.Signals) -> None:
+        self.told_to_stop |= number is signal.SIGTERM
+        self._child.send_signal(number)
+
+    def kill(self) -> None:
+        """SIGKILL for the whole session: what a power cut of this container would do."""
+        os.killpg(self.pid, signal.SIGKILL)
+        self._finish()
+
+    def stop(self) -> int:
+        """SIGTERM, as an orchestrator would; the exit code. Nothing of the session may remain."""
+        # Dramatiq takes a second SIGTERM for impatience and kills its workers.
+        if self._child.poll() is None and not self.told_to_stop:
+            self.signal(signal.SIGTERM)
+        self._finish()
+        remaining = self.children()
+        psutil.wait_procs(remaining, timeout=PATIENCE)
+        left = [p for p in remaining if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
+        for process in left:
+            process.kill()
+        assert not left, f"{self.name} left processes behind: {left}"
+        assert self._child.returncode is not None
+        return self._child.returncode
+
+    def _finish(self) -> None:
+        try:
+            self._child.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            os.killpg(self.pid, signal.SIGKILL)
+            self._child.wait()
+            raise AssertionError(f"{self.name} did not end:\n" + "\n".join(self.lines[-40:])) from None
+        finally:
+            self._reader.join(PATIENCE)
+
+
+def _session(pid: int) -> int | None:
+    try:
+        return os.getsid(pid)
+    except (ProcessLookupError, PermissionError):
+        return None
+
+
+def wait_until(condition: Callable[[], Any], what: str) -> Any:
+    """Poll a condition that no event announces; its first true value."""
+    deadline = time.monotonic() + PATIENCE
+    while not (value := condition()):
+        assert time.monotonic() < deadline, f"never happened: {what}"
+        time.sleep(0.01)
+    return value
+
+
+def node(node_id: str, service: str = "test.echo", plane: str = "python", **fields: Any) -> dict[str, Any]:
+    return {"id": node_id, "service": service, "plane": plane, "status": "pending", **fields}
+
+
+def graph(nodes: list[dict[str, Any]], edges: Iterable[tuple[str, ...]] = (), job: str | None = None) -> dict[str, Any]:
+    """A graph with a fresh job id; an edge is (source, target) or (source, target, kind)."""
+    return {
+        "schema": "langgraph.v1",
+        "workflowId": job or str(uuid.uuid4()),
+        "nodes": nodes,
+        "edges": [
+            {"from": edge[0], "to": edge[1], **({"kind": edge[2]} if len(edge) > 2 else {})} for edge in edges
+        ],
+    }
+
+
+class Farm:
+    """A farm under test on one Redis database: starts processes, plays the control plane, checks for leaks."""
+
+    def __init__(self, env: dict[str, str]) -> None:
+        self.env = env
+        self.client = redis.Redis.from_url(env["REDIS_URL"], decode_responses=True)
+        self.keys = Keys(env.get("FARM_NAMESPACE", "farm"))
+        self.processes: list[Process] = []
+        self.statuses: dict[str, list[str]] = {}
+        self.progress: dict[str, list[float]] = {}
+        self.data: dict[str, list[str]] = {}
+        self.handed_back: dict[str, list[dict[str, Any]]] = {}
+        self.raw_hand_backs: dict[str, list[str]] = {}
+        self._marks: dict[str, list[str]] = {}
+        self._changed = threading.Condition()
+        self._closing = threading.Event()
+        self._last_control = "0"
+        self._threads = [
+            threading.Thread(target=self._listen, name="listener", daemon=True),
+            threading.Thread(target=self._take_back, name="control-plane", daemon=True),
+        ]
+        self._subscribed = threading.Event()
+
+    def __enter__(self) -> Self:
+        for thread in self._threads:
+            thread.start()
+        assert self._subscribed.wait(PATIENCE)
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        try:
+            if kind is None and self.processes:
+                self.wait_quiet()
+            self.stop_all()
+        finally:
+            self._closing.set()
+            for thread in self._threads:
+                thread.join(PATIENCE)
+        if kind is None:
+            self.check_leaks()
+        self.client.close()
+
+    # Processes.
+
+    def start_ingestor(self, **env: str) -> Process:
+        process = Process("ingestor", [sys.executable, "-c", "import logging; logging.basicConfig(level=20); from myspinbot_worker.actors import farm; from myspinbot_worker.ingest import serve; serve(farm)"], {**self.env, **env})
+        self.processes.append(process)
+        process.wait_for(r"ingestor .* reads")
+        return process
+
+    def start_worker(self, *options: str, count: int = 1, threads: int = 1, **env: str) -> Process:
+        process = Process(
+            "worker",
+            [sys.executable, "-m", "dramatiq", "myspinbot_worker.actors", "-p", str(count), "-t", str(threads), *options],
+            {**self.env, **env},
+        )
+        self.processes.append(process)
+        process.wait_for("Worker process is ready for action", count)
+        return process
+
+    def stop_all(self) -> None:
+        running = [process for process in self.processes if process.returncode is None]
+        for process in running:
+            process.signal(signal.SIGCONT)
+            if not process.told_to_stop:
+                process.signal(signal.SIGTERM)
+        for process in running:
+            process.stop()
+        self.processes.clear()
+
+    # The control plane's part.
+
+    def submit(self, document: dict[str, Any] | str, job: str | None = None) -> str:
+        text = document if isinstance(document, str) else json.dumps(document)
+        job = job or json.loads(text)["workflowId"]
+        self.client.xadd("process:data", {"jobId": job, "created": str(time.time_ns() // 10**6), "graph": text})
+        return job
+
+    def wait_back(self, job: str, count: int = 1) -> dict[str, Any]:
+        """The graph as it came back on ``process:control`` for the ``count``-th time."""
+        with self._changed:
+            done = self._changed.wait_for(lambda: len(self.handed_back.get(job, ())) >= count, PATIENCE)
+        assert done, f"job {job} did not come back: {self.describe(job)}"
+        self.sync()
+        return self.handed_back[job][count - 1]
+
+    def sync(self) -> None:
+        """Until every message published so far has been heard."""
+        mark = uuid.uuid4().hex
+        self.client.publish(f"channel:mark:{mark}", json.dumps({"jobId": mark, "mark": mark}))
+        with self._changed:
+            assert self._changed.wait_for(lambda: mark in self._marks, PATIENCE)
+
+    def wait_status(self, job: str, status: str) -> None:
+        with self._changed:
+            done = self._changed.wait_for(lambda: status in self.statuses.get(job, ()), PATIENCE)
+        assert done, f"job {job} never was {status}: {self.describe(job)}"
+
+    def wait_started(self, job: str, node_id: str) -> dict[str, Any]:
+        """Wait for a ``test.gate`` (or ``test.hold_gil``) to start; what it said."""
+        said = self.client.blpop([f"test:started:{job}:{node_id}"], timeout=int(PATIENCE))
+        assert said, f"node {node_id} never started: {self.describe(job)}"
+        return dict(json.loads(said[1]))
+
+    def open_gate(self, job: str, node_id: str) -> None:
+        self.client.rpush(f"test:open:{job}:{node_id}", "1")
+
+    def snapshot(self, job: str) -> dict[str, Any]:
+        """The graph in ``job:<id>``."""
+        return dict(json.loads(self.client.hget(f"job:{job}", "graph") or "{}"))
+
+    def dead_letters(self) -> list[dict[str, str]]:
+        return [fields for _, fields in self.client.xrange(self.keys.dead)]
+
+    def describe(self, job: str) -> str:
+        state = {
+            "statuses": self.statuses.get(job),
+            "progress": self.progress.get(job),
+            "run": self.client.hgetall(self.keys.run(job)),
+            "logs": [line for process in self.processes for line in process.lines[-15:]],
+        }
+        return json.dumps(state, indent=1)
+
+    def _listen(self) -> None:
+        with redis.Redis.from_url(self.env["REDIS_URL"], decode_responses=True) as client, client.pubsub() as pubsub:
+            while not self._closing.is_set():
+                try:
+                    pubsub.psubscribe("channel:*")
+                    while not self._closing.is_set():
+                        self._hear(pubsub.get_message(timeout=0.2))
+                except redis.ConnectionError:
+                    self._closing.wait(0.05)
+
+    def _hear(self, message: dict[str, Any] | None) -> None:
+        if message is None or message["type"] == "psubscribe":
+            self._subscribed.set()
+            return
+        _, kind, job = message["channel"].split(":")
+        value = json.loads(message["data"])
+        assert value["jobId"] == job
+        kept: dict[str, Any] = {
+            "status": self.statuses,
+            "progress": self.progress,
+            "data": self.data,
+            "mark": self._marks,
+        }
+        with self._changed:
+            kept[kind].setdefault(job, []).append(value[kind])
+            self._changed.notify_all()
+
+    def _take_back(self) -> None:
+        with redis.Redis.from_url(self.env["REDIS_URL"], decode_responses=True) as client:
+            while not self._closing.is_set():
+                try:
+                    found = client.xread({"process:control": self._last_control}, block=200)
+                except redis.ConnectionError:
+                    self._closing.wait(0.05)
+                    continue
+                for _, entries in found or []:
+                    for entry, fields in entries:
+                        self._last_control = entry
+                        with self._changed:
+                            self.handed_back.setdefault(fields["jobId"], []).append(json.loads(fields["graph"]))
+                            self.raw_hand_backs.setdefault(fields["jobId"], []).append(fields["graph"])
+                            self._changed.notify_all()
+
+    # What must be true at the end of every test.
+
+    def wait_idle(self) -> None:
+        """Until no run is open and no entry is pending."""
+        wait_until(lambda: not self.client.exists(self.keys.runs), "all runs concluded")
+        wait_until(lambda: self.client.xlen("process:data") == 0, "all entries taken")
+        self.sync()
+
+    def wait_quiet(self) -> None:
+        """Until Dramatiq holds no message: what a killed worker had in hand comes back after its heartbeat."""
+        pattern = re.compile(re.escape(self.keys.broker) + ":(?!__heartbeats__$)")
+        wait_until(lambda: not [key for key in self.client.scan_iter() if pattern.match(key)], "no message is left")
+
+    def check_progress(self) -> None:
+        for job, values in self.progress.items():
+            assert values == sorted(values), f"progress of {job} fell: {values}"
+            assert all(0 <= value <= 1 for value in values)
+
+    def check_leaks(self) -> None:
+        """Nothing of a run is left in Redis or on disk."""
+        self.check_progress()
+        allowed = re.compile(
+            r"process:(data|control)|job:.*|test:.*|" + re.escape(self.keys.namespace)
+            + r":(seen:.*|history|dead|counters|dramatiq:__heartbeats__)"
+        )
+        left = [key for key in self.client.scan_iter() if not allowed.fullmatch(key)]
+        assert not left, f"keys left behind: {left}"
+        if self.client.exists("process:data"):
+            assert self.client.xlen("process:data") == 0
+            for group in self.client.xinfo_groups("process:data"):
+                assert group["pending"] == 0
+        scratch = Path(self.env["FARM_SCRATCH_DIR"])
+        sweep(scratch) if scratch.exists() else None
+        assert not list(scratch.glob("worker-*"))
