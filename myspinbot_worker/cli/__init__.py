@@ -12,6 +12,7 @@ from .. import __version__
 from .lazy import Lazy, LazyGroup
 
 COMMANDS = {
+    "demo": Lazy("demo:demo", "Make a talking video on this machine: a whole farm for one job."),
     "ingest": Lazy("run:ingest", "Run an ingestor: entries of the data stream become runs."),
     "submit": Lazy("jobs:submit", "Send a graph to the farm."),
     "watch": Lazy("jobs:watch", "Follow a job until its visit ends."),

@@ -461,6 +461,7 @@ def cutting_proxy(upstream: int, answer_bytes: int) -> Iterator[int]:
                     end.shutdown(socket.SHUT_RDWR)
 
     pumps: list[threading.Thread] = []
+    sockets: list[socket.socket] = []
 
     def serve() -> None:
         while True:
@@ -469,6 +470,7 @@ def cutting_proxy(upstream: int, answer_bytes: int) -> Iterator[int]:
             except OSError:
                 return
             server = socket.create_connection(("127.0.0.1", upstream))
+            sockets.extend((client, server))
             for ends in ((client, server, None), (server, client, answer_bytes)):
                 pumps.append(threading.Thread(target=pump, args=ends))
                 pumps[-1].start()
@@ -483,6 +485,8 @@ def cutting_proxy(upstream: int, answer_bytes: int) -> Iterator[int]:
         thread.join()
         for pumping in pumps:
             pumping.join()
+        for end in sockets:
+            end.close()
 
 
 def test_a_connection_that_breaks_half_way(

@@ -10,6 +10,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from myspinbot_worker.graph.document import Document
 from tests.unit.graphs import graphs
 
 NUMBERS = (
@@ -188,3 +189,10 @@ def filled(graph: dict[str, Any], random: Random) -> dict[str, Any]:
 # Hypothesis finds the shape; the payloads come from a seed, which is many times faster.
 filled_graphs = st.builds(filled, graphs(plain=True), randoms)
 spelled_graphs = st.builds(spelled_graph, filled_graphs, randoms)
+
+
+def outside(document: Document) -> list[str]:
+    """The text around the nodes, as the document sees it."""
+    ends = [0, *(node.end for node in document.nodes)]
+    starts = [*(node.start for node in document.nodes), len(document.text)]
+    return [document.text[end:start] for end, start in zip(ends, starts, strict=True)]

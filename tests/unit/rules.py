@@ -5,6 +5,7 @@ Nothing here looks at how the farm computes them: this is what the wire contract
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from myspinbot_worker.graph.plan import State
@@ -83,3 +84,13 @@ def ending(graph: dict[str, Any], states: list[State]) -> str:
     if "open" in state.values():
         return "failed"
     return "completed" if set(state.values()) == {"completed"} else "completed_with_skips"
+
+
+def merged(own: str | None, outputs: list[str | None]) -> dict[str, Any]:
+    """A node's input: its own and its sources' outputs merged as dictionaries, where they are objects."""
+    result: dict[str, Any] = {}
+    for text in (own, *outputs):
+        decoded = None if text is None else json.loads(text)
+        if isinstance(decoded, dict):
+            result.update(decoded)
+    return result

@@ -14,7 +14,7 @@ from myspinbot_worker.graph.document import Document
 from myspinbot_worker.graph.scanner import DocumentError
 from tests.unit.examples import many, some
 from tests.unit.graphs import graphs
-from tests.unit.json_texts import SpelledGraph, randoms, spelled, spelled_graphs, value
+from tests.unit.json_texts import SpelledGraph, outside, randoms, spelled, spelled_graphs, value
 
 CHANGES = st.builds(
     lambda names, random: {
@@ -35,13 +35,6 @@ def graph_text(nodes: str = f"[{NODE}]", edges: str = "[]") -> str:
 def node_text(node_id: str, **fields: str) -> str:
     members = {"id": f'"{node_id}"', "service": '"s"', "plane": '"python"', "status": '"pending"', **fields}
     return "{" + ",".join(f'"{name}":{raw}' for name, raw in members.items()) + "}"
-
-
-def outside(document: Document) -> list[str]:
-    """The text around the nodes, as the document sees it."""
-    ends = [0, *(node.end for node in document.nodes)]
-    starts = [*(node.start for node in document.nodes), len(document.text)]
-    return [document.text[end:start] for end, start in zip(ends, starts, strict=True)]
 
 
 def as_written(given: SpelledGraph) -> Any:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from myspinbot_worker.graph.document import Document
 from myspinbot_worker.graph.machine import Run
-from myspinbot_worker.graph.plan import OPEN, Plan, State, make_plan
+from myspinbot_worker.graph.plan import Plan, State, make_plan
 from tests.unit.graphs import text_of
 
 LEASE = 100
@@ -182,10 +182,6 @@ def simple_graph(states: str, *edges: str, ours: str = "") -> dict[str, Any]:
         "nodes": nodes,
         "edges": [
             {"from": source, "to": target} | ({"kind": kinds[sign]} if kinds[sign] else {})
-            for source, sign, target in edges
+            for source, sign, target in map(tuple, edges)
         ],
     }
-
-
-def is_open(state: State) -> bool:
-    return state in OPEN

@@ -1,0 +1,70 @@
+"""The farm's own processes, started and ended like the embedded servers: they never outlive the demo."""
+
+from __future__ import annotations
+
+import os
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from pathlib import Path
+
+from ..embedded import EmbeddedServer
+
+
+class FarmProcess(EmbeddedServer):
+    """A Python process of the farm that answers HTTP once it is up.
+
+    Args:
+        name: For messages and for the name of its log.
+        arguments: After ``python``.
+        port_variable: The setting for its HTTP port.
+        path: What to ask to know that it is up.
+    """
+
+    def __init__(
+        self, folder: Path, name: str, arguments: list[str], env: Mapping[str, str], port_variable: str, path: str
+    ) -> None:
+        super().__init__(folder / name)
+        self.name = name
+        self._command = arguments
+        self._env = dict(env)
+        self._port_variable = port_variable
+        self._path = path
+        self._asked_port = 0
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}{self._path}"
+
+    def _program(self) -> Path:
+        return Path(sys.executable)
+
+    def _arguments(self, port: int) -> list[str]:
+        return self._command
+
+    def _launch(self, program: Path, port: int) -> None:
+        self._asked_port = port
+        super()._launch(program, port)
+
+    def _environment(self) -> Mapping[str, str]:
+        return {**os.environ, **self._env, self._port_variable: str(self._asked_port), "PYTHONUNBUFFERED": "1"}
+
+    def _answers(self, port: int, pid: int) -> bool:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}{self._path}", timeout=1) as reply:
+                return bool(reply.status == 200)
+        except (urllib.error.URLError, OSError):
+            return False
+
+
+def ingestor(folder: Path, env: Mapping[str, str]) -> FarmProcess:
+    return FarmProcess(
+        folder, "ingestor", ["-m", "myspinbot_worker", "ingest"], env, "FARM_SERVER_PORT", "/health"
+    )
+
+
+def worker(folder: Path, env: Mapping[str, str], number: int) -> FarmProcess:
+    """One ``dramatiq myspinbot_worker.actors`` of one process and one thread."""
+    command = ["-m", "dramatiq", "myspinbot_worker.actors", "--processes", "1", "--threads", "1"]
+    return FarmProcess(folder, f"worker-{number}", command, env, "FARM_METRICS_PORT", "/metrics")
