@@ -82,6 +82,7 @@ class Completion(dramatiq.Middleware):
         if isinstance(answer, Refused):
             self._come_back(message, answer)
             raise SkipMessage(f"node {message.args[2]} of job {ref.job}: {answer.reason}")
+        self.metrics.waited(answer.service, time.time() - message.message_timestamp / 1000)
         self._begin(answer)
 
     def run(self, service: str) -> None:
@@ -145,6 +146,7 @@ class Completion(dramatiq.Middleware):
             verdict=lambda: hold.verdict,
             engines=lambda: engine_set(self.farm.settings.farm.engine),
             device=self.device,
+            moved=self.metrics.moved,
         )
         current.claim, current.outcome, current.cleanup = claim, None, cleanup
         current.started = time.monotonic()

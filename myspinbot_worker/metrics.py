@@ -45,16 +45,19 @@ class WorkerMetrics:
             "worker_job_duration_seconds", "How long attempts took.", ["type"], buckets=_DURATIONS, registry=registry
         )
         self._wait = Histogram(
-            "worker_queue_wait_seconds", "From a message being queued to its node being claimed.", ["type"],
+            "worker_queue_wait_seconds", "From a message being sent to its node being claimed.", ["type"],
             buckets=_DURATIONS, registry=registry,
         )  # fmt: skip
-        self.artifact_bytes = Counter(
+        self._bytes = Counter(
             "worker_artifact_bytes_total", "Bytes of artifacts moved.", ["direction"], registry=registry
         )
 
     def active(self) -> AbstractContextManager[None]:
         """Counts one running task for the length of the block."""
         return self._active.track_inprogress()
+
+    def moved(self, direction: str, size: int) -> None:
+        self._bytes.labels(direction).inc(size)
 
     def waited(self, service: str, seconds: float) -> None:
         self._wait.labels(service).observe(max(0.0, seconds))

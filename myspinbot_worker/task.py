@@ -35,6 +35,7 @@ class Task:
         verdict: What the lease keeper has learned meanwhile: empty, ``cancelled`` or ``lost``.
         engines: The engines of this process, loaded at the first use.
         device: The device this process owns: ``cpu`` or ``cuda``.
+        moved: Told ``in`` or ``out`` and the bytes of every artifact fetched or kept.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class Task:
         verdict: Callable[[], str],
         engines: Callable[[], EngineSet],
         device: str = "cpu",
+        moved: Callable[[str, int], None] = lambda direction, size: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.job = claim.ref.job
@@ -63,6 +65,7 @@ class Task:
         self._verdict = verdict
         self._engines = engines
         self._device = device
+        self._moved = moved
         self._clock = clock
         self._fraction = 0.0
         self._reported_at = float("-inf")
@@ -119,7 +122,9 @@ class Task:
         self._fetched += 1
         suffix = Path(key).suffix
         name = f"in-{self._fetched}{suffix if suffix.isascii() and len(suffix) <= 10 else ''}"
-        return self.storage.download(bucket, key, self.scratch / name, expected_size=size)
+        path = self.storage.download(bucket, key, self.scratch / name, expected_size=size)
+        self._moved("in", path.stat().st_size)
+        return path
 
     def keep(
         self, path: Path, *, bucket: str = "staged", content_type: str | None = None, name: str | None = None
@@ -136,6 +141,7 @@ class Task:
             path, bucket, f"{self.object_prefix}{self.attempt}/{name or path.name}", content_type=content_type
         )
         self.kept.append(artifact)
+        self._moved("out", artifact.size_bytes)
         return artifact
 
     @property

@@ -110,15 +110,15 @@ def render_job(
     told = job.last.verdict if job.last else status or job.phase
     whole = 1.0 if told.startswith("completed") else job.progress or 0.0
     label = clean(title or job.job) + (f" · visit {visit}" if visit > 1 else "")
-    table.add_row(label, "", _state_text(told), _bar(whole, told), percent(whole), "")
+    table.add_row(Text(label), "", _state_text(told), _bar(whole, told), percent(whole), "")
     for node in shown:
         table.add_row(
-            f"  {clean(node.id)}",
-            clean(node.service),
+            Text(f"  {clean(node.id)}"),
+            Text(clean(node.service)),
             _state_text(node.state),
             _bar(node.fraction if node.state != "skipped" else 0.0, node.state),
             percent(node.fraction) if node.state in ("running", "completed") else "",
-            _remark(node, now_ms),
+            Text(_remark(node, now_ms)),
         )
     hidden = len(ours) - len(shown)
     if not hidden:

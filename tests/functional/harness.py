@@ -155,7 +155,8 @@ class Farm:
 
     def __init__(self, env: dict[str, str]) -> None:
         self.env = env
-        self.client = redis.Redis.from_url(env["REDIS_URL"], decode_responses=True)
+        # Dead letters may hold bytes that are no text.
+        self.client = redis.Redis.from_url(env["REDIS_URL"], decode_responses=True, encoding_errors="replace")
         self.keys = Keys(env.get("FARM_NAMESPACE", "farm"))
         self.processes: list[Process] = []
         self.statuses: dict[str, list[str]] = {}

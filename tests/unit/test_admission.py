@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+from collections.abc import Callable
 from random import Random
 from typing import Any
 
@@ -76,53 +77,52 @@ def refusal(fields: dict[bytes, bytes], **limits: int) -> str:
     return error.value.message
 
 
-# The changed graph, and what the reason must name.
+def bad(make: Callable[..., Any], place: str, row: tuple[Any, ...]) -> list[tuple[Any, str]]:
+    """Graphs with one key set to each of some values, and what the reason must name."""
+    name, *values = row
+    return [(make(**{name: value}), f"{place}.{name.removesuffix('_')}") for value in values]
+
+
+TOP: list[tuple[Any, ...]] = [
+    ("surplus", 1),
+    ("schema", ABSENT, "langgraph.v2", None),
+    ("workflowId", ABSENT, 7, None, "job-2", "JOB-1", "", "job-1 "),
+    ("nodes", ABSENT, [], {}, None),
+    ("edges", ABSENT, {}, None),
+    ("context", None, [], "x"),
+    ("metadata", None, [], 0),
+]
+OF_A_NODE: list[tuple[Any, ...]] = [
+    ("surplus", 1),
+    ("Status", "pending"),
+    *((name, ABSENT, None, 1, [], {}) for name in NODE),
+    ("plane", "Python", "", "gpu"),
+    ("status", "queued", "", "PENDING"),
+    ("name", None, 1, []),
+    ("params", [], "x", 1, False),
+    ("error", [], "x", 1, {"message": 1}, {"code": None}),
+    ("retries", [], "x", 1, {"tries": 1}),
+    ("retries", *({"attempt": value} for value in (-1, True, None, "1", 0.5))),
+    ("retries", *({"maxAttempts": value} for value in (0, -1, None, "3"))),
+    ("tags", "x", {}, [1], [None]),
+    ("telemetry", [], "x"),
+    ("progressWeight", None, -1, -5e-324, True, "1", 10**400),
+]
+OF_AN_EDGE: list[tuple[Any, ...]] = [
+    ("surplus", 1),
+    *((name, ABSENT, None, 1, []) for name in ("from_", "to")),
+    ("kind", None, "sometimes", "", 1),
+    ("metadata", [], "x", 1),
+]
 VIOLATIONS: list[tuple[Any, str]] = [
-    (graph(surplus=1), "graph.surplus"),
-    (graph(schema=ABSENT), "graph.schema"),
-    (graph(schema="langgraph.v2"), "graph.schema"),
-    (graph(schema=None), "graph.schema"),
-    (graph(workflowId=ABSENT), "graph.workflowId"),
-    (graph(workflowId=7), "graph.workflowId"),
-    (graph(workflowId=None), "graph.workflowId"),
-    (graph(nodes=ABSENT), "graph.nodes"),
-    (graph(nodes=[]), "graph.nodes"),
-    (graph(nodes={}), "graph.nodes"),
-    (graph(nodes=None), "graph.nodes"),
+    *(case for row in TOP for case in bad(graph, "graph", row)),
+    *(case for row in OF_A_NODE for case in bad(node, "graph.nodes[0]", row)),
+    *(case for row in OF_AN_EDGE for case in bad(edge, "graph.edges[0]", row)),
     (graph(nodes=[NODE, 1]), "graph.nodes[1]"),
     (graph(nodes=[NODE, None]), "graph.nodes[1]"),
-    (graph(edges=ABSENT), "graph.edges"),
-    (graph(edges={}), "graph.edges"),
-    (graph(edges=None), "graph.edges"),
     (graph(edges=["a-b"]), "graph.edges[0]"),
-    *((graph(context=value), "graph.context") for value in (None, [], "x")),
-    *((graph(metadata=value), "graph.metadata") for value in (None, [], 0)),
-    (node(surplus=1), "graph.nodes[0].surplus"),
-    (node(Status="pending"), "graph.nodes[0].Status"),
-    *((node(**{name: ABSENT}), f"graph.nodes[0].{name}") for name in NODE),
-    *((node(**{name: value}), f"graph.nodes[0].{name}") for name in NODE for value in (None, 1, [], {})),
-    *((node(plane=value), "graph.nodes[0].plane") for value in ("Python", "", "gpu")),
-    *((node(status=value), "graph.nodes[0].status") for value in ("queued", "", "PENDING")),
-    *((node(name=value), "graph.nodes[0].name") for value in (None, 1, [])),
-    *((node(params=value), "graph.nodes[0].params") for value in ([], "x", 1, False)),
-    *((node(error=value), "graph.nodes[0].error") for value in ([], "x", 1, {"message": 1}, {"code": None})),
-    *((node(retries=value), "graph.nodes[0].retries") for value in ([], "x", 1, {"tries": 1})),
-    *((node(retries={"attempt": value}), "graph.nodes[0].retries") for value in (-1, True, None, "1", 0.5)),
-    *((node(retries={"maxAttempts": value}), "graph.nodes[0].retries") for value in (0, -1, None, "3")),
-    *((node(tags=value), "graph.nodes[0].tags") for value in ("x", {}, [1], [None])),
-    *((node(telemetry=value), "graph.nodes[0].telemetry") for value in ([], "x")),
-    *((node(progressWeight=v), "graph.nodes[0].progressWeight") for v in (None, -1, -5e-324, True, "1", 10**400)),
-    (edge(surplus=1), "graph.edges[0].surplus"),
-    *((edge(**{name: ABSENT}), f"graph.edges[0].{name}") for name in EDGE),
-    *((edge(**{name: value}), f"graph.edges[0].{name}") for name in EDGE for value in (None, 1, [])),
-    *((edge(kind=value), "graph.edges[0].kind") for value in (None, "sometimes", "", 1)),
-    *((edge(metadata=value), "graph.edges[0].metadata") for value in ([], "x", 1)),
-    *((value, "graph") for value in ("[]", "null", "1", '"x"', "{}", "[{}]")),
+    *((text, "graph") for text in ("[]", "null", "1", '"x"', "{}", "[{}]")),
     # The shape is right, the graph is not.
-    (graph(workflowId="job-2"), "graph.workflowId"),
-    (graph(workflowId="JOB-1"), "graph.workflowId"),
-    (graph(workflowId=""), "graph.workflowId"),
-    (graph(workflowId="job-1 "), "graph.workflowId"),
     (graph(nodes=[NODE, NODE], edges=[]), "nodes[1].id"),
     (edge(from_="x"), "edges[0].from"),
     (edge(to="x"), "edges[0].to"),
@@ -130,7 +130,7 @@ VIOLATIONS: list[tuple[Any, str]] = [
     (edge(to="a"), "a → a"),
     (graph(edges=[EDGE, {"from": "b", "to": "a", "kind": "on_failure"}]), "cycle"),
     (chain(1000, closed=True), "cycle"),
-]  # fmt: skip
+]
 
 NOT_UTF8 = [b"\xff", b"job-\xe9", b"\xed\xa0\x80", b"\xc0\xaf", b"\xf5\x80\x80\x80"]
 
@@ -234,6 +234,8 @@ class TestLoneSurrogates:
     @pytest.mark.parametrize(
         "bad",
         [
+            graph(**{SURROGATE: 1}),
+            node(**{SURROGATE: 1}),
             graph(workflowId=SURROGATE),
             edge(from_=SURROGATE),
             edge(to=SURROGATE),
@@ -247,16 +249,9 @@ class TestLoneSurrogates:
     @pytest.mark.xfail(
         strict=True, raises=UnicodeEncodeError, reason="the reason itself cannot be written down"
     )
-    @pytest.mark.parametrize(
-        "bad",
-        [
-            graph(**{SURROGATE: 1}),
-            node(**{SURROGATE: 1}),
-            graph(nodes=[{**NODE, "id": SURROGATE}], edges=[{"from": SURROGATE, "to": SURROGATE}]),
-        ],
-    )
-    def test_in_what_the_reason_names(self, bad: Any) -> None:
-        refusal(entry(bad))
+    def test_in_what_the_reason_names(self) -> None:
+        named = graph(nodes=[{**NODE, "id": SURROGATE}], edges=[{"from": SURROGATE, "to": SURROGATE}])
+        refusal(entry(named))
 
     def test_in_payloads_they_are_carried(self) -> None:
         payload = {SURROGATE: [SURROGATE, "\udfff"]}
@@ -366,14 +361,14 @@ class TestFingerprint:
 
 
 class TestAnything:
-    """Whatever comes is admitted or refused with a reason that can be written down; nothing else is raised."""
+    """Whatever comes is admitted, or refused with a reason that can be written down."""
 
     @staticmethod
     def read(fields: dict[bytes, bytes]) -> Admission | None:
         try:
             return read_entry(ENTRY_ID, fields)
         except RejectedEntry as error:
-            assert error.message.encode()
+            error.message.encode()
             return None
 
     @many

@@ -98,7 +98,7 @@ def test_clock(difference: float, level: str) -> None:
 @pytest.mark.parametrize(
     ("found", "level", "words"),
     [
-        ([], "warning", "never seen"),
+        ([], "warning", "ever seen"),
         ([("a", 300.0)], "warning", "none for 5 min"),
         ([("a", 1.0)], "ok", "1 running: a"),
         ([("a", 1.0), ("b", 300.0)], "ok", "1 more fell silent"),
@@ -171,7 +171,11 @@ class Probe:
         (None, "ok", ""),
         (StorageUnavailable("no answer"), "error", "MINIO_ENDPOINT"),
         (StorageError("denied"), "error", "MINIO_ACCESS_KEY"),
-        (StorageError("has no bucket", details={"buckets": ["staged"]}), "error", "make the missing buckets (staged)"),
+        (
+            StorageError("has no bucket", details={"buckets": ["staged"]}),
+            "error",
+            "make the missing buckets (staged)",
+        ),
         (ConfigError("malformed"), "error", "correct"),
     ],
 )
@@ -246,7 +250,9 @@ def test_devices(
         ("not a program", []),
     ],
 )
-def test_nvidia_smi(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, script: str, expected: list[str]) -> None:
+def test_nvidia_smi(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, script: str, expected: list[str]
+) -> None:
     program = tmp_path / "nvidia-smi"
     program.write_text(script)
     program.chmod(0o755)
@@ -328,5 +334,5 @@ def test_marks_fit_the_terminal(encoding: str, expected: str) -> None:
         print_finding(console, error("storage", "no answer [red]", "start it"))
     text = captured.get()
     assert text.startswith(expected)
-    assert "no answer [red]" in text or "no answer" in text
+    assert "no answer [red]" in text
     assert ("→ start it" if encoding == "utf-8" else "-> start it") in text

@@ -90,7 +90,9 @@ def test_of_doubled_keys_the_last_counts_and_all_are_replaced() -> None:
     assert with_job_id(text, "c") == '{"workflowId":"c","workflowId":"c"}'
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "7", "{}", '{"workflowId": 7}', '{"workflowId": ""}', "[" * 100_000])
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "7", "{}", '{"workflowId": 7}', '{"workflowId": ""}', "[" * 100_000]
+)
 def test_a_text_without_a_job_id(text: str) -> None:
     assert job_id_of(text) is None
     with_job_id(text, "new")
@@ -101,7 +103,15 @@ def test_a_text_without_a_job_id(text: str) -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "words"),
-    [(-3, "0 s"), (0.4, "0 s"), (59, "59 s"), (119, "119 s"), (120, "2 min"), (7200, "2 h"), (200_000, "2 d")],
+    [
+        (-3, "0 s"),
+        (0.4, "0 s"),
+        (59, "59 s"),
+        (119, "119 s"),
+        (120, "2 min"),
+        (7200, "2 h"),
+        (200_000, "2 d"),
+    ],
 )
 def test_durations(seconds: float, words: str) -> None:
     assert duration(seconds) == words

@@ -1,0 +1,174 @@
+"""An object's bytes on their way from and to storage, verified at the end."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import BinaryIO, cast
+
+from minio import Minio
+from minio.datatypes import Object
+from urllib3.response import BaseHTTPResponse
+
+from .checksums import (
+    CHUNK,
+    SHA256_METADATA,
+    checksum_promised,
+    checksums,
+    etag_md5,
+    fingerprint,
+    stored_sha256,
+)
+from .errors import ArtifactCorrupt, BadInput, StorageUnavailable
+
+OnProgress = Callable[[float], None]
+"""Told the done part of a transfer, 0.0 to 1.0; may raise to abandon the transfer."""
+
+PART_SIZE = 16 << 20
+"""Bytes of one part of a multipart upload; what an upload holds in memory, whatever the file's size."""
+
+MAX_PARTS = 10_000
+"""S3's limit of parts of one object; parts grow beyond ``PART_SIZE`` only to stay below it."""
+
+
+def receive(
+    response: BaseHTTPResponse,
+    name: str,
+    partial: Path,
+    expected_size: int | None,
+    max_bytes: int | None,
+    on_progress: OnProgress | None,
+) -> None:
+    """Write an answer's body into the new file ``partial`` and verify it.
+
+    Args:
+        name: The object, for errors.
+
+    Raises:
+        ArtifactCorrupt: Size or checksum differ from what was promised.
+        BadInput: The object is larger than ``max_bytes``.
+        StorageUnavailable: The body ended too early.
+    """
+    announced = response.headers.get("content-length")
+    total = int(announced) if announced is not None else None
+    if total is not None and expected_size is not None and total != expected_size:
+        raise ArtifactCorrupt(f"{name} has {total} bytes, {expected_size} were promised")
+    algorithm, promised = checksum_promised(response.headers)
+    digest = hashlib.new(algorithm, usedforsecurity=False)
+    size = 0
+    limit = max_bytes if max_bytes is not None else float("inf")
+    if (total or 0) > limit:
+        raise BadInput(f"{name} has {total} bytes, the limit is {max_bytes}")
+    with partial.open("xb") as file:
+        # Not decoded: size and checksum are those of the stored bytes.
+        for chunk in response.stream(CHUNK, decode_content=False):
+            size += len(chunk)
+            if size > limit:
+                raise BadInput(f"{name} has more than {max_bytes} bytes, the limit")
+            digest.update(chunk)
+            file.write(chunk)
+            if on_progress is not None and total:
+                on_progress(min(size / total, 1.0))
+    if total is not None and size != total:
+        raise StorageUnavailable(f"the download of {name} ended after {size} of {total} bytes")
+    if expected_size is not None and size != expected_size:
+        raise ArtifactCorrupt(f"{name} has {size} bytes, {expected_size} were promised")
+    if promised is not None and digest.hexdigest() != promised:
+        raise ArtifactCorrupt(f"the {algorithm} of {name} is not what storage promised")
+    if on_progress is not None and not total:
+        on_progress(1.0)
+
+
+class Outgoing:
+    """Content to upload, measured before its first byte is sent and held against what arrived.
+
+    Args:
+        file: Open, at its beginning; must not change from now on.
+        size: Its length in bytes.
+        name: The object, for errors.
+        on_progress: Told 0.0 while the content is measured, then the sent part before each part.
+    """
+
+    def __init__(self, file: BinaryIO, size: int, name: str, on_progress: OnProgress | None) -> None:
+        self._file = file
+        self._size = size
+        self._name = name
+        self._on_progress = on_progress
+        self._before = fingerprint(file)
+        self._sha256, self._md5 = checksums(file, lambda: on_progress(0.0) if on_progress else None)
+
+    def send(self, client: Minio, bucket: str, key: str, content_type: str) -> None:
+        """Upload the content.
+
+        Raises:
+            ArtifactCorrupt: The file changed meanwhile.
+        """
+        self._file.seek(0)
+        source = _Source(self._file, self._size, self._on_progress)
+        try:
+            client.put_object(
+                bucket,
+                key,
+                cast(BinaryIO, source),
+                self._size,
+                content_type=content_type,
+                metadata={SHA256_METADATA: self._sha256},
+                part_size=max(PART_SIZE, -(-self._size // MAX_PARTS)),
+                # One part at a time: memory stays at one part, and progress is what was really sent.
+                num_parallel_uploads=1,
+            )
+        except Exception:
+            # The client aborts the multipart upload before it raises; if that fails, it raises that.
+            if source.interruption is not None:
+                raise source.interruption from None
+            self._check_unchanged()
+            raise
+        self._check_unchanged()
+
+    def check_arrived(self, found: Object) -> None:
+        """Compare the stored object with what was sent.
+
+        Raises:
+            ArtifactCorrupt: It is not the same.
+        """
+        # The client hands over urllib3's header mapping, which ignores case, under the name of metadata.
+        headers = cast(Mapping[str, str], found.metadata or {})
+        if found.size != self._size:
+            raise ArtifactCorrupt(f"{self._name} has {found.size} bytes in storage, {self._size} were sent")
+        etag = etag_md5(headers)
+        if etag is not None and etag != self._md5:
+            raise ArtifactCorrupt(f"the MD5 of {self._name} in storage is not that of what was sent")
+        stored = stored_sha256(headers)
+        if stored is not None and stored != self._sha256:
+            raise ArtifactCorrupt(f"{self._name} was replaced by another writer while it was uploaded")
+
+    def _check_unchanged(self) -> None:
+        if fingerprint(self._file) != self._before:
+            raise ArtifactCorrupt(f"the file changed while it was uploaded as {self._name}") from None
+
+
+class _Source(io.RawIOBase):
+    """What the client reads an upload through.
+
+    It reads a part when the parts before it have been sent, so what was read before is what was sent.
+    """
+
+    def __init__(self, file: BinaryIO, size: int, on_progress: OnProgress | None) -> None:
+        self._file = file
+        self._size = size
+        self._sent = 0
+        self._on_progress = on_progress
+        self.interruption: Exception | None = None
+
+    def read(self, size: int = -1) -> bytes:
+        if self._on_progress is not None and self._size:
+            try:
+                self._on_progress(min(self._sent / self._size, 1.0))
+            except Exception as exc:
+                self.interruption = exc
+                raise
+        data = self._file.read(size)
+        self._sent += len(data)
+        return data
