@@ -59,6 +59,11 @@ class Ingestor:
                     log.warning("Redis: %s", error)
                     self._group_known = False
                     self.stopping.wait(0.5)
+                except redis.ResponseError as error:
+                    # No entry is to blame for what Redis refuses; what was read and not admitted is adopted later.
+                    log.error("Redis refuses: %s", error)
+                    self._group_known = False
+                    self.stopping.wait(0.5)
         finally:
             self.stopping.set()
             reconciling.join()
@@ -101,7 +106,8 @@ class Ingestor:
             admission = read_entry(
                 entry, fields, max_bytes=settings.max_entry_bytes, max_nodes=settings.max_nodes
             )
-        except RejectedEntry as error:
+        except Exception as unforeseen:
+            error = unforeseen if isinstance(unforeseen, RejectedEntry) else _internal(unforeseen, entry)
             if store.reject(entry, error.code, error.message, fields, job_of(fields)):
                 log.warning("entry %s rejected: %s", entry, error.message)
                 self.metrics.entries.labels("rejected").inc()
@@ -129,6 +135,12 @@ class Ingestor:
 
     def _count_ending(self, job: str, ending: Ending) -> None:
         self.metrics.endings.labels(ending.verdict).inc()
+
+
+def _internal(error: Exception, entry: str) -> RejectedEntry:
+    """An entry that brings admission down is set aside with the reason, not read again for ever."""
+    log.error("entry %s brought admission down", entry, exc_info=error)
+    return RejectedEntry(f"admission failed: {type(error).__name__}")
 
 
 def ensure_group(farm: Farm) -> None:

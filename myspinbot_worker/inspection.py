@@ -25,6 +25,8 @@ _MOST_RECORDS = 20_000
 _MOST_ENTRIES = 200
 """How far back the data stream and the dead letters are searched: their records carry whole graphs."""
 
+_TRIES = 5
+
 _STATES = {"W": "waiting", "Q": "ready", "R": "running", "C": "completed", "F": "failed", "S": "skipped"}
 _TERMINAL = frozenset({"completed", "failed", "skipped"})
 _RUN_FIELDS = (
@@ -210,7 +212,8 @@ class Inspector:
 
     def open_run(self, job: str) -> tuple[RunSummary, tuple[NodeState, ...]] | None:
         """A job's open run and its nodes, ``None`` if there is none."""
-        while True:
+        # The run may be concluded, and the job's next one be admitted, between the two questions.
+        for _ in range(_TRIES):
             size = self.client.hget(self.keys.run(job), "size")
             if size is None:
                 return None
@@ -223,6 +226,8 @@ class Inspector:
             head = dict(zip(_RUN_FIELDS, values, strict=True))
             if head["size"] == size and graph is not None:
                 break
+        else:
+            return None
         run = dict(zip(names, fields, strict=True))
         document = _document(_text(graph))
         failed = [

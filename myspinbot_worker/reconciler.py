@@ -11,8 +11,6 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 
-import redis
-
 from .dispatcher import Dispatcher
 from .farm import QUEUES, Farm
 from .metrics import IngestorMetrics
@@ -54,19 +52,29 @@ class Reconciler:
         """Look until stopped."""
         while not self.stopping.wait(self.farm.settings.farm.reconcile_seconds):
             self.beat = time.monotonic()
-            try:
-                self.look()
-            except TRANSIENT as error:
-                log.warning("Redis: %s", error)
-            except redis.ResponseError as error:
-                log.error("reconciliation: %s", error)
+            self.look()
 
     def look(self) -> None:
-        """One look at everything."""
-        self.expire_leases()
-        self.resend_messages()
-        self.conclude_runs()
-        self.adopt_entries()
+        """One look at everything; what fails is looked at again the next time and holds up nothing else."""
+        for step in (
+            self.expire_leases,
+            self.resend_messages,
+            self.conclude_runs,
+            self.adopt_entries,
+            self.maintain_queues,
+        ):
+            self._guarded(step.__name__, step)
+
+    def _guarded(self, what: str, step: Callable[[], None]) -> None:
+        try:
+            step()
+        except TRANSIENT as error:
+            log.warning("%s: Redis: %s", what, error)
+        except Exception:  # one thing that cannot be put right must not stop the rest from being
+            log.exception("%s failed; it will be tried again", what)
+
+    def maintain_queues(self) -> None:
+        """Take back messages that dead processes left unacknowledged."""
         for queue in QUEUES:
             self.farm.broker.maintain(queue)
 
@@ -94,7 +102,10 @@ class Reconciler:
         """Conclude runs whose visit is over."""
         store = self.farm.store
         for job in store.client.zrange(store.keys.over, 0, _PAGE):
-            self._count("conclusion", int(self.dispatcher.conclude(job)))
+            self._guarded(f"concluding {job}", lambda job=job: self._conclude(job))  # type: ignore[misc]
+
+    def _conclude(self, job: str) -> None:
+        self._count("conclusion", int(self.dispatcher.conclude(job)))
 
     def adopt_entries(self) -> None:
         """Admit entries that were read by an ingestor that did not get to it, or that waited for their job."""
@@ -117,7 +128,10 @@ class Reconciler:
                     if self.stopping.is_set():
                         return
                     self._count("entry", 1)
-                    self.take(entry.decode(), fields or {})
+                    self._guarded(
+                        f"entry {entry.decode()}",
+                        lambda entry=entry, fields=fields: self.take(entry.decode(), fields or {}),  # type: ignore[misc]
+                    )
             start = b"(" + ids[-1]
 
     def retire(self) -> None:

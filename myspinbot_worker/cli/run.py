@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from .setup import FAILED, Setup, common, fail
+from .setup import Setup, common, fail
 
 
 @click.command()
@@ -18,7 +18,7 @@ def ingest(setup: Setup) -> None:
 
     \b
     Example:
-      FARM_SERVER_PORT=8001 myspinbot-worker ingest
+      myspinbot-worker ingest
     """
     from .logs import set_up_logging
 
@@ -34,6 +34,6 @@ def ingest(setup: Setup) -> None:
         fail(f"cannot listen on {server.host}:{server.port}: {error.strerror or error}")
     except SystemExit as exit_:
         # uvicorn logs why it cannot listen and then leaves in this way.
-        if exit_.code != FAILED:
+        if not exit_.code:
             raise
         fail(f"cannot listen on {server.host}:{server.port}; the line above says why")

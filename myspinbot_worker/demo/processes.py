@@ -9,7 +9,7 @@ import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 
-from ..embedded import EmbeddedServer
+from ..embedded_server import EmbeddedServer
 
 
 class FarmProcess(EmbeddedServer):

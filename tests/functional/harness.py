@@ -195,8 +195,13 @@ class Farm:
 
     # Processes.
 
+    @staticmethod
+    def start_command(*arguments: str) -> list[str]:
+        """The command line of ``myspinbot-worker`` with these arguments."""
+        return [sys.executable, "-m", "myspinbot_worker", *arguments]
+
     def start_ingestor(self, **env: str) -> Process:
-        process = Process("ingestor", [sys.executable, "-c", "import logging; logging.basicConfig(level=20); from myspinbot_worker.actors import farm; from myspinbot_worker.ingest import serve; serve(farm)"], {**self.env, **env})
+        process = Process("ingestor", self.start_command("ingest"), {**self.env, **env})
         self.processes.append(process)
         process.wait_for(r"ingestor .* reads")
         return process

@@ -34,13 +34,13 @@ def run_in(env: dict[str, str], *arguments: str, given: str | bytes | None = Non
     return CliRunner(env={**env, "COLUMNS": "200"}).invoke(main, arguments, input=given)
 
 
-@pytest.fixture()
+@pytest.fixture
 def cli(farm_env: dict[str, str]) -> Run:
     """Runs a command in this process, on an empty database of its own."""
     return lambda *arguments, **options: run_in(farm_env, *arguments, **options)
 
 
-@pytest.fixture()
+@pytest.fixture
 def on_farm(running: Farm) -> Run:
     """Runs a command in this process, on the farm that all tests share."""
     return lambda *arguments, **options: run_in(running.env, *arguments, **options)
@@ -122,8 +122,11 @@ def test_the_group_is_imported_in_half_a_second() -> None:
 def test_every_command_explains_itself(name: str) -> None:
     result = CliRunner().invoke(main, [name, "--help"])
     assert result.exit_code == 0
-    for expected in ("Example:", f"myspinbot-worker {name}", "--json", "--redis-url"):
-        assert expected in result.output or (name == "ingest" and expected.startswith("myspinbot")), expected
+    assert "Example:\n" in result.output
+    assert f"myspinbot-worker {name}" in result.output
+    if name != "demo":  # It brings its own servers and prints for people.
+        assert "--json" in result.output
+        assert "--redis-url" in result.output
 
 
 def test_the_version() -> None:
@@ -265,13 +268,15 @@ def test_an_unknown_job(cli: Run, command: str) -> None:
 
 
 def test_the_text_is_sent_as_it_came(cli: Run, text_client: redis.Redis, tmp_path: Path) -> None:
-    text = '{"schema": "langgraph.v1",\n "workflowId":"j1", "edges":[],\n "context": {"n": 1.0, "é": []}, "nodes": ['
+    text = '{"schema": "langgraph.v1",\n "workflowId":"j1", "edges":[],\n'
+    text += ' "context": {"n": 1.0, "é": []}, "nodes": ['
     text += '{"id":"a","service":"s","plane":"python","status":"pending"}]}\n'
     before = time.time_ns() // 10**6
     result = cli("submit", written(tmp_path, text))
     assert (result.exit_code, result.output) == (0, "j1\n")
     renamed = cli("submit", "-", "--job-id", "j2", "--json", given=text)
-    (_, first), (entry, second) = text_client.xrange("process:data")
+    sent: Any = text_client.xrange("process:data")
+    (_, first), (entry, second) = sent
     assert first.pop("created").isdigit()
     assert before <= int(second.pop("created")) <= time.time_ns() // 10**6
     assert first == {"jobId": "j1", "graph": text}
@@ -478,7 +483,7 @@ def test_redis_may_be_away_for_a_while(own_redis: Callable[..., EmbeddedRedis]) 
     server = own_redis()
     with redis.Redis.from_url(server.url) as client:
         entry = client.xadd("process:data", {"jobId": "j", "created": "1", "graph": "{}"})
-    restarted = []
+    restarted: list[bool] = []
 
     def restart(job: JobState) -> None:
         if not restarted:
@@ -502,13 +507,14 @@ def test_a_visit_that_redis_has_forgotten(redis_url: str, text_client: redis.Red
         assert watching.follow(Recorder(), 4).verdict == "completed"
 
 
-def test_messages_that_do_not_fit_the_contract_are_left_out(redis_url: str, text_client: redis.Redis) -> None:
-    text_client.xadd("process:data", {"jobId": "j", "created": "1", "graph": "{}"})
+def test_messages_that_do_not_fit_the_contract_are_left_out(own_redis: Callable[..., EmbeddedRedis]) -> None:
+    server = own_redis()  # Pub/Sub knows no databases: on the shared server others would hear this.
     view = Recorder()
-    with follower(redis_url, "j") as watching:
+    with redis.Redis.from_url(server.url) as client, follower(server.url, "j") as watching:
+        client.xadd("process:data", {"jobId": "j", "created": "1", "graph": "{}"})
         for text in ("", "{", "[]", "7", '"x"', "{}", '{"progress": 0.5}', "[" * 5000):
-            text_client.publish("channel:progress:j", text)
-        text_client.publish("channel:progress:j", '{"jobId":"j","progress":0.25,"created":"now"}')
+            client.publish("channel:progress:j", text)
+        client.publish("channel:progress:j", '{"jobId":"j","progress":0.25,"created":"now"}')
         with pytest.raises(TookTooLong):
             watching.follow(view, 1)
     assert view.values("progress") == [0.25]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import select
@@ -15,11 +16,12 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 import redis
 from minio import Minio
 
-from myspinbot_worker import embedded
+from myspinbot_worker import embedded_server
 from myspinbot_worker.embedded import EmbeddedRedis, EmbeddedS3, EmbeddedServer
 from myspinbot_worker.errors import ConfigError, EngineUnavailable, FarmError
 
@@ -109,7 +111,7 @@ def test_a_server_that_dies_by_itself_can_be_started_again(server: EmbeddedServe
 
 def test_a_given_port_is_used_and_a_taken_one_told(tmp_path: Path, server: EmbeddedServer) -> None:
     with socket.socket() as holder:
-        port = embedded._free_port()
+        port = embedded_server.free_port()
         holder.bind(("127.0.0.1", port))
         holder.listen()
         taken = type(server)(tmp_path / "other", port=port)
@@ -122,12 +124,12 @@ def test_a_given_port_is_used_and_a_taken_one_told(tmp_path: Path, server: Embed
 
 
 def test_a_port_taken_in_between_is_replaced(monkeypatch: pytest.MonkeyPatch, server: EmbeddedServer) -> None:
-    free = embedded._free_port
+    free = embedded_server.free_port
     with socket.socket() as holder:
         holder.bind(("127.0.0.1", 0))
         holder.listen()
         offers = iter([holder.getsockname()[1]])
-        monkeypatch.setattr(embedded, "_free_port", lambda: next(offers, None) or free())
+        monkeypatch.setattr(embedded_server, "free_port", lambda: next(offers, None) or free())
         server.start()
         assert server.port != holder.getsockname()[1]
         assert answers(server)
@@ -162,6 +164,97 @@ def test_a_server_that_is_started_in_a_thread_outlives_the_thread(server: Embedd
     server.restart()
     assert answers(server)
 
+
+class ForkingServer(EmbeddedServer):
+    """A server with a child that does not care to be asked to stop; says both their ids in its log."""
+
+    name = "the forking server"
+    _SCRIPT = """
+import os, signal, sys
+if child := os.fork():
+    print("ids", os.getpid(), child, flush=True)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+else:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    print("deaf", flush=True)
+while True:
+    signal.pause()
+"""
+
+    @property
+    def url(self) -> str:
+        return "nowhere"
+
+    def _program(self) -> Path:
+        return Path(sys.executable)
+
+    def _arguments(self, port: int) -> list[str]:
+        return ["-c", self._SCRIPT]
+
+    def _answers(self, port: int, pid: int) -> bool:
+        return "ids" in self._tail(0) and "deaf" in self._tail(0)
+
+    def family(self) -> list[int]:
+        """The watchdog, the server and the server's child."""
+        found = re.search(r"ids (\d+) (\d+)", self.log.read_text())
+        assert found is not None
+        assert self._watchdog is not None
+        return [self._watchdog.pid, *map(int, found.groups())]
+
+
+def left_of(session: int) -> list[psutil.Process]:
+    """The live processes of a session."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.NoSuchProcess, ProcessLookupError):
+            if os.getsid(process.pid) == session and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+    return found
+
+
+@pytest.mark.parametrize("end", ["kill", "stop", "by itself", "by itself, killed"])
+def test_what_a_server_forked_ends_with_it(tmp_path: Path, end: str) -> None:
+    server = ForkingServer(tmp_path / "forking").start()
+    watchdog, pid, child = server.family()
+    assert {process.pid for process in left_of(watchdog)} == {watchdog, pid, child}
+    if end == "kill":
+        server.kill()
+    elif end == "stop":
+        server.stop()
+    else:
+        os.kill(pid, signal.SIGKILL if "killed" in end else signal.SIGTERM)
+        assert server._watchdog is not None
+        server._watchdog.wait(10)
+    assert not left_of(watchdog)
+    assert not server.running
+    server.kill()
+
+
+def test_what_a_server_forked_ends_with_a_killed_owner(tmp_path: Path) -> None:
+    owner = subprocess.Popen(
+        [sys.executable, "-c", _FORKING_OWNER, str(tmp_path / "data")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        cwd=Path(__file__).parents[2],
+    )
+    assert owner.stdin is not None
+    assert owner.stdout is not None
+    with owner.stdin, owner.stdout:
+        family = [int(word) for word in owner.stdout.readline().split()]
+        assert len(family) == 3
+        owner.kill()
+        owner.wait()
+        assert all(is_gone(pid) for pid in family)
+        assert not left_of(family[0])
+
+
+_FORKING_OWNER = """
+import os, sys
+from pathlib import Path
+from tests.functional.test_embedded import ForkingServer
+print(*ForkingServer(Path(sys.argv[1])).start().family(), flush=True)
+os.read(0, 1)
+"""
 
 _OWNER = """
 import os, sys
@@ -273,4 +366,4 @@ def test_s3_keys_are_made_up_and_not_shown_to_other_users(tmp_path: Path) -> Non
 
 def test_free_ports_are_not_those_of_outgoing_connections() -> None:
     first = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
-    assert all(1024 < embedded._free_port() < first for _ in range(20))
+    assert all(1024 < embedded_server.free_port() < first for _ in range(20))

@@ -23,7 +23,7 @@ def claim(
     progress: float = 0.0,
     weight: float = 0.5,
     params: str | None = None,
-    input: str | None = None,  # noqa: A002 - the field's name
+    input: str | None = None,
     retries: str | None = None,
     outputs: tuple[str | None, ...] = (),
 ) -> Claim:

@@ -1,4 +1,4 @@
-"""The pure parts of looking at jobs: reading snapshots, naming times, choosing what to show, replacing ids."""
+"""The pure parts of looking at jobs: reading snapshots, words for times, what is shown, replaced ids."""
 
 from __future__ import annotations
 

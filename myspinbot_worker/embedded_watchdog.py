@@ -1,0 +1,124 @@
+"""The program between us and an embedded server: stops the server when we are gone, and what the server left.
+
+Run by path, as a process of its own (``python -I -S embedded_watchdog.py PARENT GRACE LOG COMMAND...``), so
+it imports nothing of this package. Arguments: the process to watch, seconds between SIGTERM and SIGKILL once
+it is gone, the file for what the server prints, the server's command line. On stdout it says the server's
+process id. On stdin ``T`` terminates the server and ``K`` kills it with everything in its process group; end
+of file means that whoever started us is gone. It exits as the server did, 128 and more for a signal.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+
+_PR_SET_PDEATHSIG = 1
+_LOOK_MS = 200
+"""How often to look where the kernel cannot wake us."""
+
+_GONE_SECONDS = 2.0
+"""How long to wait for killed processes to be gone; a zombie that nobody reaps would keep us for ever."""
+
+
+def main(arguments: list[str]) -> int:
+    parent, grace, log, command = int(arguments[0]), float(arguments[1]), arguments[2], arguments[3:]
+    server = _start(command, log)
+    print(server.pid, flush=True)
+    _watch(server, parent, grace)
+    # The server is not reaped yet, so its process group's number cannot be anyone else's.
+    _kill_group(server.pid)
+    code = server.wait()
+    _wait_for_group(server.pid)
+    return code if code >= 0 else 128 - code
+
+
+def _start(command: list[str], log: str) -> subprocess.Popen[bytes]:
+    """Start the server in a process group of its own; the kernel kills it should we be killed."""
+    me = os.getpid()
+
+    def die_with_me() -> None:
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != me:
+            os._exit(1)
+
+    with open(log, "ab") as out:  # noqa: PTH123 - pathlib would double the time this program takes to start
+        return subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=out,
+            process_group=0,
+            # Safe here, and only here: this process has one thread.
+            preexec_fn=die_with_me if sys.platform == "linux" else None,
+        )
+
+
+def _watch(server: subprocess.Popen[bytes], parent: int, grace: float) -> None:
+    """Return when the server has ended; pass on orders until then, and end it when ``parent`` is gone."""
+    poll = select.poll()
+    poll.register(0, select.POLLIN)
+    handles: dict[str, int] = {}
+    for name, pid in (("server", server.pid), ("parent", parent)):
+        try:
+            handles[name] = os.pidfd_open(pid)
+        except (AttributeError, OSError):
+            continue
+        poll.register(handles[name], select.POLLIN)
+    pause = None if len(handles) == 2 else _LOOK_MS
+    deadline: float | None = None
+    while not _has_ended(server):
+        left = deadline - time.monotonic() if deadline is not None else 0.0
+        ready = {
+            descriptor
+            for descriptor, _ in poll.poll(
+                pause if deadline is None else max(0, min(_LOOK_MS, int(left * 1000)))
+            )
+        }
+        orders = b""
+        gone = os.getppid() != parent or handles.get("parent") in ready
+        if 0 in ready:
+            orders = os.read(0, 64)
+            gone = gone or not orders
+        if b"K" in orders or (deadline is not None and time.monotonic() > deadline):
+            _kill_group(server.pid)
+        elif b"T" in orders:
+            os.kill(server.pid, signal.SIGTERM)
+        if gone and deadline is None:
+            os.kill(server.pid, signal.SIGTERM)
+            deadline = time.monotonic() + grace
+            poll.unregister(0)
+            if "parent" in handles:
+                poll.unregister(handles["parent"])
+
+
+def _has_ended(server: subprocess.Popen[bytes]) -> bool:
+    """Return whether the server ended, and leave it unreaped, so that its number stays its own."""
+    if not hasattr(os, "waitid"):
+        return server.poll() is not None
+    return os.waitid(os.P_PID, server.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
+
+def _kill_group(group: int) -> None:
+    # Nobody is left; macOS says so by refusing.
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(group, signal.SIGKILL)
+
+
+def _wait_for_group(group: int) -> None:
+    deadline = time.monotonic() + _GONE_SECONDS
+    while time.monotonic() < deadline:
+        try:
+            os.killpg(group, 0)
+        except (ProcessLookupError, PermissionError):
+            return
+        time.sleep(0.005)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
