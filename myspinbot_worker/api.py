@@ -7,6 +7,7 @@ Redis and object storage are reachable too. Both say 503 and why when they canno
 from __future__ import annotations
 
 import logging
+import socket
 import threading
 import time
 from collections.abc import Callable
@@ -107,9 +108,10 @@ class ApiServer:
     """
 
     def __init__(self, app: FastAPI, host: str, port: int) -> None:
-        config = uvicorn.Config(app, host=host, port=port, log_config=None, access_log=False)
+        config = uvicorn.Config(app, log_config=None, access_log=False)
         # Bound here, so that a taken port stops the process at its start and not in a thread.
-        self._socket = config.bind_socket()
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self._socket = socket.create_server((host, port), family=family)
         self.address = f"http://{host}:{self._socket.getsockname()[1]}"
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(

@@ -15,6 +15,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import dramatiq
 import redis
@@ -138,7 +139,8 @@ class FarmConsumer(Consumer):
     def _wait(self, seconds: float) -> None:
         """Until the queue holds a message: moving its head onto its own head is a blocking look."""
         key = self.broker.queue_key(self.queue)
-        self.broker.client.blmove(key, key, seconds, "LEFT", "LEFT")
+        client: Any = self.broker.client  # its annotation knows whole seconds only
+        client.blmove(key, key, seconds, "LEFT", "LEFT")
 
     @contextmanager
     def _released(self, message: MessageProxy) -> Iterator[None]:
@@ -154,7 +156,7 @@ def _connection_errors() -> Iterator[None]:
     try:
         yield
     except (redis.ConnectionError, redis.TimeoutError) as error:
-        raise ConnectionClosed(error) from None
+        raise ConnectionClosed(error) from None  # type: ignore[no-untyped-call]
 
 
 class FarmBroker(RedisBroker):
@@ -174,7 +176,7 @@ class FarmBroker(RedisBroker):
         middleware: Sequence[dramatiq.Middleware],
     ) -> None:
         # Maintenance is the reconciler's (see maintain): by chance, as Dramatiq does it, it may come an hour late.
-        super().__init__(
+        super().__init__(  # type: ignore[no-untyped-call]
             client=client,
             namespace=namespace,
             heartbeat_timeout=heartbeat_ms,
@@ -191,7 +193,7 @@ class FarmBroker(RedisBroker):
     def queue_key(self, queue: str) -> str:
         return f"{self.namespace}:{queue}"
 
-    def enqueue(self, message: dramatiq.Message, *, delay: int | None = None) -> dramatiq.Message:
+    def enqueue(self, message: dramatiq.Message[Any], *, delay: int | None = None) -> dramatiq.Message[Any]:
         """Queue a message under the id in its options (a new one if it has none).
 
         Args:

@@ -100,7 +100,8 @@ class Capability:
 
 
 def _parameter(name: str, field: FieldInfo) -> dict[str, Any]:
-    described = TypeAdapter(field.annotation).json_schema()
+    annotation: Any = field.annotation
+    described = TypeAdapter(annotation).json_schema()
     kinds = {item.get("type", "any") for item in described.get("anyOf", [described])} - {"null"}
     entry: dict[str, Any] = {
         "name": name,

@@ -13,6 +13,7 @@ import time
 from contextlib import ExitStack
 
 import dramatiq
+from dramatiq.broker import MessageProxy
 from dramatiq.middleware import SkipMessage
 
 from .attempt import Outcome, outcome_of_error, run_attempt
@@ -70,7 +71,7 @@ class Completion(dramatiq.Middleware):
             settings.redis.url, settings.farm.namespace, self.farm.store.limits.lease_ms, worker.worker_threads
         )
 
-    def before_process_message(self, broker: dramatiq.Broker, message: dramatiq.Message) -> None:
+    def before_process_message(self, broker: dramatiq.Broker, message: MessageProxy) -> None:
         ref, token = NodeRef.parse(message.args[0]), int(message.args[1])
         try:
             answer = until_done(
@@ -102,7 +103,7 @@ class Completion(dramatiq.Middleware):
     def after_process_message(
         self,
         broker: dramatiq.Broker,
-        message: dramatiq.Message,
+        message: MessageProxy,
         *,
         result: object = None,
         exception: BaseException | None = None,
@@ -122,6 +123,12 @@ class Completion(dramatiq.Middleware):
                 log.error("stopping with the result of node %s of job %s unrecorded", claim.node_id, claim.ref.job)
         finally:
             self._end()
+
+    def before_worker_shutdown(self, broker: dramatiq.Broker, worker: dramatiq.Worker) -> None:
+        # A result in hand is worth waiting for a Redis that is away, but not for ever: after a lease it is lost anyway.
+        giving_up = threading.Timer(self.farm.settings.farm.lease_seconds, self._stopping.set)
+        giving_up.daemon = True
+        giving_up.start()
 
     def after_worker_shutdown(self, broker: dramatiq.Broker, worker: dramatiq.Worker) -> None:
         if self._keeper is not None:
@@ -203,7 +210,7 @@ class Completion(dramatiq.Middleware):
             cleanup.close()
         self.metrics.ended(service, kind, seconds)
 
-    def _come_back(self, message: dramatiq.Message, refused: Refused) -> None:
+    def _come_back(self, message: MessageProxy, refused: Refused) -> None:
         """A node leased to someone else is looked at again after the lease: the holder may be dead."""
         if refused.reason != "leased":
             return

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import dramatiq
 
@@ -22,7 +23,7 @@ from .graph.store import Claim, ReadyNode, RunStore
 log = logging.getLogger(__name__)
 
 
-def node_message(node: ReadyNode, queue: str) -> dramatiq.Message:
+def node_message(node: ReadyNode, queue: str) -> dramatiq.Message[Any]:
     """The Dramatiq message that starts a node; its id is the same whoever sends it."""
     message_id = node.ref.message_id(node.token)
     return dramatiq.Message(
@@ -133,6 +134,6 @@ class Dispatcher:
             queued=ending.queued,
         )
         if done:
-            log.info("job %s: %s%s", job, ending.verdict, f" ({ending.reason})" if ending.reason else "")
+            log.info("job %s: %s %s", job, ending.verdict, " ".join(ending.reason.split()))
             self.on_conclude(job, ending)
         return done

@@ -19,23 +19,38 @@ import sys
 import time
 
 _PR_SET_PDEATHSIG = 1
+_PR_SET_CHILD_SUBREAPER = 36
 _LOOK_MS = 200
-"""How often to look where the kernel cannot wake us."""
+"""How often to look for what the kernel cannot wake us for."""
 
-_GONE_SECONDS = 2.0
-"""How long to wait for killed processes to be gone; a zombie that nobody reaps would keep us for ever."""
+_GONE_SECONDS = 5.0
+"""How long to wait for killed processes to be gone; one that hangs in the kernel must not keep us."""
 
 
 def main(arguments: list[str]) -> int:
     parent, grace, log, command = int(arguments[0]), float(arguments[1]), arguments[2], arguments[3:]
+    children = _wake_for_children()
     server = _start(command, log)
     print(server.pid, flush=True)
-    _watch(server, parent, grace)
+    _watch(server, parent, grace, children)
     # The server is not reaped yet, so its process group's number cannot be anyone else's.
     _kill_group(server.pid)
     code = server.wait()
     _wait_for_group(server.pid)
     return code if code >= 0 else 128 - code
+
+
+def _wake_for_children() -> int:
+    """Return a descriptor that is readable when a child has ended. What the server orphans is our child."""
+    wakened, waker = os.pipe()
+    for end in (wakened, waker):
+        os.set_blocking(end, False)
+    signal.set_wakeup_fd(waker, warn_on_full_buffer=False)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    if sys.platform == "linux":
+        # Else they would go to process 1, which in many containers reaps nobody.
+        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
+    return wakened
 
 
 def _start(command: list[str], log: str) -> subprocess.Popen[bytes]:
@@ -59,29 +74,23 @@ def _start(command: list[str], log: str) -> subprocess.Popen[bytes]:
         )
 
 
-def _watch(server: subprocess.Popen[bytes], parent: int, grace: float) -> None:
+def _watch(server: subprocess.Popen[bytes], parent: int, grace: float, children: int) -> None:
     """Return when the server has ended; pass on orders until then, and end it when ``parent`` is gone."""
     poll = select.poll()
     poll.register(0, select.POLLIN)
-    handles: dict[str, int] = {}
-    for name, pid in (("server", server.pid), ("parent", parent)):
-        try:
-            handles[name] = os.pidfd_open(pid)
-        except (AttributeError, OSError):
-            continue
-        poll.register(handles[name], select.POLLIN)
-    pause = None if len(handles) == 2 else _LOOK_MS
+    poll.register(children, select.POLLIN)
+    handle: int | None = None
+    with contextlib.suppress(AttributeError, OSError):
+        handle = os.pidfd_open(parent)
+        poll.register(handle, select.POLLIN)
     deadline: float | None = None
     while not _has_ended(server):
-        left = deadline - time.monotonic() if deadline is not None else 0.0
-        ready = {
-            descriptor
-            for descriptor, _ in poll.poll(
-                pause if deadline is None else max(0, min(_LOOK_MS, int(left * 1000)))
-            )
-        }
+        wait = _LOOK_MS if handle is None or deadline is not None else None
+        ready = {descriptor for descriptor, _ in poll.poll(wait)}
         orders = b""
-        gone = os.getppid() != parent or handles.get("parent") in ready
+        gone = os.getppid() != parent or handle in ready
+        if children in ready:
+            os.read(children, 4096)
         if 0 in ready:
             orders = os.read(0, 64)
             gone = gone or not orders
@@ -93,15 +102,19 @@ def _watch(server: subprocess.Popen[bytes], parent: int, grace: float) -> None:
             os.kill(server.pid, signal.SIGTERM)
             deadline = time.monotonic() + grace
             poll.unregister(0)
-            if "parent" in handles:
-                poll.unregister(handles["parent"])
+            if handle is not None:
+                poll.unregister(handle)
 
 
 def _has_ended(server: subprocess.Popen[bytes]) -> bool:
     """Return whether the server ended, and leave it unreaped, so that its number stays its own."""
     if not hasattr(os, "waitid"):
         return server.poll() is not None
-    return os.waitid(os.P_PID, server.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+    while found := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+        if found.si_pid == server.pid:
+            return True
+        os.waitpid(found.si_pid, 0)
+    return False
 
 
 def _kill_group(group: int) -> None:
@@ -113,11 +126,14 @@ def _kill_group(group: int) -> None:
 def _wait_for_group(group: int) -> None:
     deadline = time.monotonic() + _GONE_SECONDS
     while time.monotonic() < deadline:
+        with contextlib.suppress(ChildProcessError):
+            while os.waitpid(-group, os.WNOHANG)[0]:
+                pass
         try:
             os.killpg(group, 0)
         except (ProcessLookupError, PermissionError):
             return
-        time.sleep(0.005)
+        time.sleep(0.002)
 
 
 if __name__ == "__main__":

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from urllib.parse import unquote, urlsplit
 
 import dramatiq
 import redis
 
+from .bridge import Bridge
 from .broker import FarmBroker
 from .capability import Registry, registry
 from .config import Settings
@@ -42,6 +44,10 @@ class Farm:
     def binary_client(self) -> redis.Redis:
         """Redis, replies as bytes: for what others wrote, and for Dramatiq."""
         return connect(self.settings.redis.url, text=False)
+
+    @cached_property
+    def bridge(self) -> Bridge:
+        return Bridge(self.binary_client, self.store.streams)
 
     @cached_property
     def store(self) -> RunStore:
@@ -101,6 +107,6 @@ class Farm:
     def secrets(self) -> tuple[str, ...]:
         """Values that must not reach logs, errors or graphs."""
         storage = self.settings.storage
-        password = redis.connection.parse_url(self.settings.redis.url).get("password")
-        found = (storage.access_key.get_secret_value(), storage.secret_key.get_secret_value(), password or "")
+        password = urlsplit(self.settings.redis.url).password
+        found = (storage.access_key.get_secret_value(), storage.secret_key.get_secret_value(), unquote(password or ""))
         return tuple(secret for secret in found if len(secret) >= 4)

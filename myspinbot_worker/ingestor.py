@@ -11,11 +11,11 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Mapping
 
 import redis
 
 from .admission import job_of, read_entry
+from .bridge import Entry
 from .dispatcher import Dispatcher
 from .errors import RejectedEntry
 from .farm import Farm
@@ -75,32 +75,18 @@ class Ingestor:
         self.stopping.set()
 
     def _turn(self) -> None:
-        streams = self.farm.store.streams
+        bridge = self.farm.bridge
         if not self._group_known:
-            ensure_group(self.farm)
+            bridge.ensure_group()
             self._group_known = True
-        try:
-            batches = self.farm.binary_client.xreadgroup(
-                streams.group,
-                self.consumer,
-                {streams.data: ">"},
-                count=self.farm.settings.streams.batch_size,
-                block=round(BLOCK_SECONDS * 1000),
-            )
-        except redis.ResponseError as error:
-            if not str(error).startswith(("NOGROUP", "UNBLOCKED")):
-                raise
-            log.warning("the consumer group is gone: making it again")
-            self._group_known = False
-            return
-        for _, entries in batches or []:
-            for entry, fields in entries:
-                if self.stopping.is_set():
-                    return
-                self.take(entry.decode(), fields)
+        for entry in bridge.read(self.consumer, self.farm.settings.streams.batch_size, BLOCK_SECONDS):
+            if self.stopping.is_set():
+                return
+            self.take(entry)
 
-    def take(self, entry: str, fields: Mapping[bytes, bytes]) -> None:
+    def take(self, item: Entry) -> None:
         """Admit or reject one entry. Safe to do twice, and by several replicas at once."""
+        entry, fields = item.id, item.fields
         settings, store = self.farm.settings.farm, self.farm.store
         try:
             admission = read_entry(
@@ -141,13 +127,3 @@ def _internal(error: Exception, entry: str) -> RejectedEntry:
     """An entry that brings admission down is set aside with the reason, not read again for ever."""
     log.error("entry %s brought admission down", entry, exc_info=error)
     return RejectedEntry(f"admission failed: {type(error).__name__}")
-
-
-def ensure_group(farm: Farm) -> None:
-    """Create the consumer group, at id 0 so that entries written before the farm started are not lost."""
-    streams = farm.store.streams
-    try:
-        farm.binary_client.xgroup_create(streams.data, streams.group, id="0", mkstream=True)
-    except redis.ResponseError as error:
-        if not str(error).startswith("BUSYGROUP"):
-            raise

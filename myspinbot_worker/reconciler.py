@@ -9,8 +9,10 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from functools import partial
 
+from .bridge import Entry
 from .dispatcher import Dispatcher
 from .farm import QUEUES, Farm
 from .metrics import IngestorMetrics
@@ -19,6 +21,8 @@ from .redis_clients import TRANSIENT
 log = logging.getLogger(__name__)
 
 _PAGE = 500
+_GONE_SECONDS = 3600.0
+"""A live ingestor reads every few seconds; one that has been silent this long is gone."""
 _RECHECK_FACTOR = 6
 """A ready node whose message exists (a backlog) is looked at less often than a fresh one."""
 
@@ -35,7 +39,7 @@ class Reconciler:
         self,
         farm: Farm,
         dispatcher: Dispatcher,
-        take: Callable[[str, Mapping[bytes, bytes]], None],
+        take: Callable[[Entry], None],
         metrics: IngestorMetrics,
         consumer: str,
         stopping: threading.Event,
@@ -62,6 +66,7 @@ class Reconciler:
             self.conclude_runs,
             self.adopt_entries,
             self.maintain_queues,
+            self.forget_consumers,
         ):
             self._guarded(step.__name__, step)
 
@@ -102,37 +107,30 @@ class Reconciler:
         """Conclude runs whose visit is over."""
         store = self.farm.store
         for job in store.client.zrange(store.keys.over, 0, _PAGE):
-            self._guarded(f"concluding {job}", lambda job=job: self._conclude(job))  # type: ignore[misc]
+            self._guarded(f"concluding {job}", partial(self._conclude, job))
 
     def _conclude(self, job: str) -> None:
         self._count("conclusion", int(self.dispatcher.conclude(job)))
 
     def adopt_entries(self) -> None:
         """Admit entries that were read by an ingestor that did not get to it, or that waited for their job."""
-        store, client = self.farm.store, self.farm.binary_client
-        idle = round(self.farm.settings.farm.reclaim_idle_seconds * 1000)
-        start = "-"
-        while True:
-            pending = client.xpending_range(
-                store.streams.data, store.streams.group, start, "+", _PAGE, idle=idle
-            )
-            if not pending:
-                return
-            ids = [item["message_id"] for item in pending]
-            open_runs = client.hmget(store.keys.runs, ids)
-            orphans = [entry for entry, job in zip(ids, open_runs, strict=True) if job is None]
-            if orphans:
-                # Claiming resets the idle time: of several replicas one gets each entry.
-                claimed = client.xclaim(store.streams.data, store.streams.group, self.consumer, idle, orphans)
-                for entry, fields in claimed:
-                    if self.stopping.is_set():
-                        return
-                    self._count("entry", 1)
-                    self._guarded(
-                        f"entry {entry.decode()}",
-                        lambda entry=entry, fields=fields: self.take(entry.decode(), fields or {}),  # type: ignore[misc]
-                    )
-            start = b"(" + ids[-1]
+        store, bridge = self.farm.store, self.farm.bridge
+        idle = self.farm.settings.farm.reclaim_idle_seconds
+        for page in bridge.pending(idle):
+            orphans = [entry for entry, job in zip(page, store.open_runs(page), strict=True) if job is None]
+            if not orphans:
+                continue
+            for entry in bridge.adopt(self.consumer, orphans, idle):
+                if self.stopping.is_set():
+                    return
+                self._count("entry", 1)
+                self._guarded(f"entry {entry.id}", partial(self.take, entry))
+
+    def forget_consumers(self) -> None:
+        """Drop the names of ingestors that are long gone and have nothing pending."""
+        for consumer in self.farm.bridge.silent_consumers(_GONE_SECONDS):
+            if self.farm.store.retire_consumer(consumer):
+                log.info("ingestor %s is long gone; its name is dropped", consumer)
 
     def retire(self) -> None:
         """Remove this replica's consumer name if nothing is pending under it."""

@@ -30,6 +30,8 @@ TRANSIENT: tuple[type[Exception], ...] = (
 )
 """Errors of a Redis that is away, loading, full or a replica: the same command may succeed later."""
 
+_PASSING = ("MISCONF", "NOREPLICAS", "MASTERDOWN", "CLUSTERDOWN", "BUSY ", "LOADING", "OOM", "READONLY")
+
 BLOCK_SECONDS = 2.0
 """How long one blocking read waits; also bounds how long a stop takes."""
 
@@ -57,6 +59,13 @@ class Stopped(Exception):
     """Waiting for Redis was given up because the process stops."""
 
 
+def passes(error: Exception) -> bool:
+    """Whether a Redis error passes by itself (a full disk does too, once somebody clears it)."""
+    return isinstance(error, TRANSIENT) or (
+        isinstance(error, redis.ResponseError) and str(error).startswith(_PASSING)
+    )
+
+
 def until_done(action: Callable[[], T], stop: threading.Event, on_error: Callable[[Exception], None]) -> T:
     """``action()``'s result, tried again with backoff while Redis is away.
 
@@ -72,7 +81,9 @@ def until_done(action: Callable[[], T], stop: threading.Event, on_error: Callabl
     while True:
         try:
             return action()
-        except TRANSIENT as error:
+        except redis.RedisError as error:
+            if not passes(error):
+                raise
             failures += 1
             on_error(error)
             if stop.wait(backoff.compute(failures)):

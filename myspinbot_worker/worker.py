@@ -38,4 +38,4 @@ def _declare_actor(broker: dramatiq.Broker, service: str, queue: str, completion
         completion.run(service)
 
     run.__doc__ = f"Runs nodes of {service}."
-    dramatiq.actor(run, actor_name=service, queue_name=queue, broker=broker)
+    dramatiq.actor(actor_name=service, queue_name=queue, broker=broker)(run)

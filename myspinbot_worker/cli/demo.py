@@ -137,9 +137,9 @@ def _run_job(stage: Stage, graph: dict[str, Any], script: str) -> dict[str, Any]
         control.submit(graph)
         if not sent.wait(30):
             fail("the control plane's stand-in did not pass the job on")
-        with Follower(inspector, farm.store.messages, graph["workflowId"], entries[0]) as follower:
-            with view if isinstance(view, JobView) else nullcontext():
-                visit = follower.follow(view, GIVE_UP_SECONDS)
+        follower = Follower(inspector, farm.store.messages, graph["workflowId"], entries[0])
+        with follower, view if isinstance(view, JobView) else nullcontext():
+            visit = follower.follow(view, GIVE_UP_SECONDS)
         return _result(control, visit)
     finally:
         control.stop()

@@ -32,8 +32,3 @@ def ingest(setup: Setup) -> None:
         serve(farm)
     except OSError as error:
         fail(f"cannot listen on {server.host}:{server.port}: {error.strerror or error}")
-    except SystemExit as exit_:
-        # uvicorn logs why it cannot listen and then leaves in this way.
-        if not exit_.code:
-            raise
-        fail(f"cannot listen on {server.host}:{server.port}; the line above says why")

@@ -59,6 +59,7 @@ class JobView:
     def state(self, job: JobState) -> None:
         if self._over and job.phase != "ended":
             self.visit, self._over = self.visit + 1, False
+            self._status = self._data = ""
         self._job = job
         self._draw()
 
@@ -74,7 +75,7 @@ class JobView:
     def _draw(self) -> None:
         if self._job is None:
             return
-        rows = max(3, self.console.height - 6)
+        rows = max(3, self.console.height - 7)
         parts: list[RenderableType] = [
             render_job(
                 self._job,
@@ -105,26 +106,31 @@ def render_job(
     ours = [node for node in job.nodes if node.ours]
     shown = most_telling(ours, rows)
     table = Table.grid(padding=(0, 1))
-    for style in ("bold", "dim", "", "", "", "dim"):
-        table.add_column(style=style, no_wrap=True, overflow="ellipsis")
+    for style, fixed in (("bold", False), ("dim", False), ("", True), ("", True), ("", True), ("dim", False)):
+        # Where the terminal is narrow, names and remarks give way, never numbers.
+        table.add_column(style=style, no_wrap=fixed)
     told = job.last.verdict if job.last else status or job.phase
     whole = 1.0 if told.startswith("completed") else job.progress or 0.0
-    label = clean(title or job.job) + (f" · visit {visit}" if visit > 1 else "")
-    table.add_row(Text(label), "", _state_text(told), _bar(whole, told), percent(whole), "")
+    table.add_row(_cell("job"), "", _state_text(told), _bar(whole, told), percent(whole), "")
     for node in shown:
         table.add_row(
-            Text(f"  {clean(node.id)}"),
-            Text(clean(node.service)),
+            _cell(f"  {clean(node.id)}"),
+            _cell(clean(node.service)),
             _state_text(node.state),
             _bar(node.fraction if node.state != "skipped" else 0.0, node.state),
             percent(node.fraction) if node.state in ("running", "completed") else "",
-            Text(_remark(node, now_ms)),
+            _cell(_remark(node, now_ms)),
         )
-    hidden = len(ours) - len(shown)
-    if not hidden:
-        return table
-    counts = ", ".join(f"{count} {state}" for state, count in sorted(count_states(ours).items()))
-    return Group(table, Text(f"  … and {hidden} more; of all {len(ours)}: {counts}", style="dim"))
+    label = clean(title or job.job) + (f", visit {visit}" if visit > 1 else "")
+    parts: list[RenderableType] = [Text(label, style="bold"), table]
+    if hidden := len(ours) - len(shown):
+        counts = ", ".join(f"{count} {state}" for state, count in sorted(count_states(ours).items()))
+        parts.append(Text(f"  … and {hidden} more; of all {len(ours)}: {counts}", style="dim"))
+    return Group(*parts)
+
+
+def _cell(text: str) -> Text:
+    return Text(text, no_wrap=True, overflow="ellipsis")
 
 
 def most_telling(nodes: Sequence[NodeState], most: int) -> list[NodeState]:
@@ -138,7 +144,7 @@ def most_telling(nodes: Sequence[NodeState], most: int) -> list[NodeState]:
 
 def _bar(fraction: float, state: str) -> ProgressBar:
     done = "red" if state in ("failed", "rejected") else "yellow" if state == "cancelled" else "green"
-    return ProgressBar(total=1.0, completed=fraction, width=30, complete_style="cyan", finished_style=done)
+    return ProgressBar(total=1.0, completed=fraction, width=24, complete_style="cyan", finished_style=done)
 
 
 def _state_text(state: str) -> Text:

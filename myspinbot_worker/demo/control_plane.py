@@ -34,7 +34,7 @@ class ControlPlane:
     def __init__(
         self, client: redis.Redis, streams: StreamNames, script: str, on_visit: Callable[[str], None]
     ) -> None:
-        self._client = client
+        self._client: Any = client
         self._streams = streams
         self._script = script
         self._on_visit = on_visit

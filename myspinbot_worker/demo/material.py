@@ -36,7 +36,8 @@ def portrait(given: Path | None, folder: Path) -> Path:
     except ImportError as error:
         raise EngineUnavailable(f"{error}: install 'myspinbot-worker[demo]', or give --image") from None
     path = folder / "portrait.png"
-    Image.fromarray(skimage.data.astronaut()).save(path)
+    picture = skimage.data.astronaut()  # type: ignore[no-untyped-call]
+    Image.fromarray(picture).save(path)
     return path
 
 

@@ -10,7 +10,6 @@ import json
 import math
 import re
 from collections.abc import Iterator
-from json.decoder import scanstring
 from typing import Any
 
 _SPACE = re.compile(r"[ \t\n\r]*")
@@ -54,7 +53,7 @@ class Scanner:
                 raise json.JSONDecodeError(
                     "Expecting property name enclosed in double quotes", self.text, self.at
                 )
-            name, self.at = scanstring(self.text, self.at + 1, True)
+            name, self.at = _decoder.raw_decode(self.text, self.at)
             self.expect(":")
             self.skip_space()
             yield name

@@ -130,7 +130,8 @@ class RunStore:
         messages: Messages | None = None,
         limits: Limits | None = None,
     ) -> None:
-        self.client = client
+        # redis-py's annotations do not know which clients decode.
+        self.client: Any = client
         self.keys = keys or Keys()
         self.streams = streams or StreamNames()
         self.messages = messages or Messages()
@@ -411,7 +412,7 @@ class RunStore:
         )
 
     def reject(
-        self, entry: str, code: str, reason: str, fields: Mapping[bytes | str, bytes | str], job: str | None
+        self, entry: str, code: str, reason: str, fields: Mapping[bytes, bytes], job: str | None
     ) -> bool:
         """Dead-letter an entry; publishes ``failed`` for ``job`` if given. ``False`` if it was handled before."""
         # Lua cannot unpack more than a few thousand values, and no honest entry has more than three fields.
@@ -432,6 +433,11 @@ class RunStore:
                 ],
             )
         )
+
+    def open_runs(self, entries: Sequence[str]) -> list[str | None]:
+        """For each entry id, the job whose open run it is."""
+        found: list[str | None] = self.client.hmget(self.keys.runs, list(entries))
+        return found
 
     def retire_consumer(self, consumer: str) -> bool:
         """Remove a consumer's name from the group unless entries are pending under it."""

@@ -5,5 +5,5 @@ from __future__ import annotations
 from hypothesis import HealthCheck, settings
 
 _health = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
-some = settings(max_examples=60, deadline=None, suppress_health_check=_health)
-many = settings(max_examples=150, deadline=None, suppress_health_check=_health)
+some = settings(max_examples=40, deadline=None, suppress_health_check=_health)
+many = settings(max_examples=100, deadline=None, suppress_health_check=_health)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -208,9 +209,6 @@ class TestClassify:
     def test_by_example(self, error: Exception, code: str, retryable: bool) -> None:
         assert classify(error) == (code, retryable)
 
-    @pytest.mark.xfail(
-        strict=True, reason="Redis' errors are not Python's: publishing while it restarts fails a node"
-    )
     @pytest.mark.parametrize("error", [redis.ConnectionError("x"), redis.TimeoutError("x")])
     def test_redis_being_away_is_a_matter_of_the_network(self, error: Exception) -> None:
         assert classify(error) == ("network", True)
@@ -349,7 +347,7 @@ class TestErrorText:
 
     @pytest.mark.xfail(strict=True, reason="lines are counted, but one line may be of any length")
     def test_it_is_never_huge(self) -> None:
-        assert len(fails(raised(ValueError("x" * 10_000_000))).text) < 1_000_000
+        assert len(fails(raised(ValueError("x" * 2_000_000))).text) < 1_000_000
 
     @pytest.mark.xfail(strict=True, reason="it escapes, and the node counts as lost instead of failed")
     @pytest.mark.parametrize("kind", ["mute", "mute detail", "endless detail", "deep detail", "huge number"])
@@ -440,3 +438,12 @@ class TestSecrets:
     @pytest.mark.xfail(strict=True, reason="only values are looked at")
     def test_a_secret_as_a_key(self) -> None:
         assert "minioadmin" not in str(redact({"minioadmin": 1}, SECRETS))
+
+    @pytest.mark.xfail(
+        strict=True, reason="time grows with the square of a text of many words joined by dashes"
+    )
+    @pytest.mark.parametrize("text", ["a-" * 1500, "password" * 1500], ids=["dashes", "names"])
+    def test_a_long_text_takes_no_time(self, text: str) -> None:
+        start = time.process_time()
+        redact(text)
+        assert time.process_time() - start < 0.02

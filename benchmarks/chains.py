@@ -1,0 +1,116 @@
+"""What one hop of a chain costs, and how that grows with the graph."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Iterator
+from typing import Any, cast
+
+from myspinbot_worker.graph.store import RunStore
+
+from . import jobs
+from .figures import Figure
+from .stage import Stage
+
+LENGTH = 20
+PARAMS = {"text": "x" * 1000}
+
+
+def chain(stage: Stage) -> Iterator[Figure]:
+    """Milliseconds a hop: chains of 20, one job at a time, one worker."""
+    stage.farm(1)
+    jobs.run(stage, [jobs.chain(LENGTH)])
+    hops = []
+    for number in range(stage.effort.chains):
+        stage.say(f"chains of {LENGTH}: {number + 1} of {stage.effort.chains}")
+        hops.append(jobs.run(stage, [jobs.chain(LENGTH)]) * 1000 / LENGTH)
+    note = f"from the entry to its hand-back, divided by {LENGTH}"
+    yield Figure("chain", "hop", f"chain of {LENGTH}, one worker", "ms/node", tuple(hops), note)
+
+
+def growth(stage: Stage) -> Iterator[Figure]:
+    """Time and traffic per node as chains grow; how long a large graph takes to be taken in."""
+    stage.farm(1)
+    jobs.run(stage, [jobs.chain(LENGTH)])
+    first: tuple[float, float] | None = None
+    for length in stage.effort.growth:
+        stage.say(f"chain of {length}: traffic of the idle farm")
+        idle = _idle_bytes_a_second(stage, min(5.0, stage.effort.idle_seconds))
+        stage.say(f"chain of {length}")
+        job = jobs.chain(length, PARAMS)
+        before = _bytes(stage)
+        seconds = jobs.run(stage, [job])
+        traffic = (_bytes(stage) - before - idle * seconds) / length
+        took = seconds * 1000 / length
+        first = first or (took, traffic)
+        smallest = stage.effort.growth[0]
+        note = f"{took / first[0]:.2f} times that of {smallest}; nodes carry 1 KB of params, their outputs are small"
+        yield Figure("growth", f"time_{length}", f"chain of {length}", "ms/node", (took,), note)
+        note = f"{traffic / first[1]:.2f} times that of {smallest}; both ways, idle traffic subtracted"
+        yield Figure(
+            "growth", f"bytes_{length}", f"chain of {length}, Redis traffic", "bytes/node", (traffic,), note
+        )
+    yield from _ingest(stage)
+
+
+def _ingest(stage: Stage) -> Iterator[Figure]:
+    """Time from a large graph's entry to its first node's claim; the job is cancelled then."""
+    length = stage.effort.ingest_nodes
+    store, times = RunStore(stage.client), []
+    rounds = min(3, stage.effort.rounds)
+    for number in range(rounds):
+        stage.say(f"taking in a graph of {length} nodes: round {number + 1} of {rounds}")
+        job = jobs.chain(length, PARAMS)
+        with Listener(stage) as listener:
+            start = time.perf_counter()
+            stage.client.xadd(jobs.DATA, dict(job.fields))
+            listener.wait_running(job.id)
+            times.append(time.perf_counter() - start)
+        store.cancel(job.id)
+        stage.wait(lambda: stage.client.xlen(jobs.DATA) == 0, "the cancelled job ends")
+    note = "from the entry to the status `running` of its first node"
+    yield Figure("growth", "ingest", f"graph of {length} nodes taken in", "s", tuple(times), note)
+
+
+class Listener:
+    """Hears the statuses of jobs from the block's beginning on."""
+
+    def __init__(self, stage: Stage) -> None:
+        self._stage = stage
+        self._pubsub: Any = stage.client.pubsub()
+
+    def __enter__(self) -> Listener:
+        self._pubsub.psubscribe("channel:status:*")
+        self._stage.wait(lambda: self._pubsub.get_message(timeout=0.1) is not None, "a subscription")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pubsub.close()
+
+    def wait_running(self, job: str) -> None:
+        """Until the status of ``job`` is ``running``."""
+
+        def there() -> bool:
+            message = self._pubsub.get_message(timeout=0.5)
+            if message is None:
+                return False
+            return bool(message["channel"] == f"channel:status:{job}" and '"running"' in message["data"])
+
+        self._stage.wait(there, f"job {job} runs", pause=0)
+
+
+def _bytes(stage: Stage) -> int:
+    """Bytes Redis has read and written since it started."""
+    info = cast(dict[str, Any], stage.client.info("stats"))
+    return int(info["total_net_input_bytes"]) + int(info["total_net_output_bytes"])
+
+
+def _idle_bytes_a_second(stage: Stage, seconds: float) -> float:
+    rates = []
+    # Looks of the reconciler come every other second: the middle of three windows, not a lucky one.
+    for _ in range(3):
+        before, start = _bytes(stage), time.perf_counter()
+        time.sleep(seconds / 3)
+        rates.append((_bytes(stage) - before) / (time.perf_counter() - start))
+    return statistics.mean(rates)

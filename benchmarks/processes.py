@@ -1,0 +1,84 @@
+"""The processes under measurement; they end with the benchmarks, however those end."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from myspinbot_worker.embedded_server import EmbeddedServer
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+class Program(EmbeddedServer):
+    """A Python program that is up once its log says so.
+
+    Args:
+        folder: For its log.
+        name: For messages and the log's name.
+        arguments: After ``python``.
+        env: On top of our own environment.
+        up: What the log says ...
+        times: ... so often, once it is up.
+    """
+
+    def __init__(
+        self, folder: Path, name: str, arguments: list[str], env: Mapping[str, str], up: str, times: int = 1
+    ) -> None:
+        super().__init__(folder / name)
+        self.name = name
+        self._command = arguments
+        self._env = dict(env)
+        self._up = up
+        self._times = times
+        self._started_at = 0
+
+    @property
+    def url(self) -> str:
+        """It serves nothing."""
+        return ""
+
+    @property
+    def last_lines(self) -> str:
+        """The end of its log, for error messages."""
+        return self._tail(self._started_at)
+
+    def _program(self) -> Path:
+        return Path(sys.executable)
+
+    def _arguments(self, port: int) -> list[str]:
+        return self._command
+
+    def _environment(self) -> Mapping[str, str]:
+        return {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", **self._env}
+
+    def _launch(self, program: Path, port: int) -> None:
+        self._started_at = self.log.stat().st_size if self.log.exists() else 0
+        super()._launch(program, port)
+
+    def _answers(self, port: int, pid: int) -> bool:
+        return self._tail(self._started_at, 1000).count(self._up) >= self._times
+
+
+def ingestor(folder: Path, env: Mapping[str, str]) -> Program:
+    """``myspinbot-worker ingest``."""
+    return Program(folder, "ingestor", ["-m", "myspinbot_worker", "ingest"], env, " reads ")
+
+
+def workers(folder: Path, env: Mapping[str, str], count: int) -> Program:
+    """``dramatiq`` with the farm's actors, for the CPU queue: ``count`` processes of one thread."""
+    return _dramatiq(folder, "workers", "myspinbot_worker.actors", "cpu", env, count)
+
+
+def stock_workers(folder: Path, env: Mapping[str, str], count: int) -> Program:
+    """``dramatiq`` with the plain actors it is compared with."""
+    return _dramatiq(folder, "stock", "benchmarks.stock_dramatiq", "default", env, count)
+
+
+def _dramatiq(
+    folder: Path, name: str, module: str, queue: str, env: Mapping[str, str], count: int
+) -> Program:
+    command = ["-m", "dramatiq", module, "-Q", queue, "-p", str(count), "-t", "1"]
+    return Program(folder, name, command, env, "Worker process is ready for action", count)

@@ -1,0 +1,143 @@
+"""What every benchmark runs on: a Redis of its own, and the processes it asks for."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import redis
+
+from myspinbot_worker.embedded import EmbeddedRedis
+
+from .processes import Program, ingestor, stock_workers, workers
+
+PATIENCE = 60.0
+"""Seconds without any advance after which a benchmark is given up."""
+
+
+class BenchmarkError(Exception):
+    """The farm did not do what was waited for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """How much is measured."""
+
+    rounds: int = 5
+    singles: int = 1000
+    fan: int = 500
+    chains: int = 20
+    growth: tuple[int, ...] = (100, 500, 1000, 2000)
+    idle_seconds: float = 10.0
+    pickups: int = 100
+    messages: int = 5000
+    ingest_nodes: int = 10_000
+
+
+QUICK = Effort(
+    rounds=2, singles=150, fan=500, chains=3, growth=(100, 500), idle_seconds=3.0, pickups=20, messages=1000
+)
+
+
+@dataclass
+class Stage:
+    """A Redis and the farm on it.
+
+    Args:
+        folder: For logs and data.
+        server: Runs.
+        client: Decodes replies.
+        effort: How much to measure.
+        say: Told what is being done.
+    """
+
+    folder: Path
+    server: EmbeddedRedis
+    client: redis.Redis
+    effort: Effort
+    say: Callable[[str], None]
+    _running: dict[str, tuple[int, Program]] = field(default_factory=dict)
+
+    def farm(self, processes: int) -> None:
+        """One ingestor and one ``dramatiq`` command of so many worker processes, and nothing else."""
+        self._only("ingestor", "workers")
+        self._run("ingestor", 1, lambda: ingestor(self.folder, self._environment()))
+        self._run("workers", processes, lambda: workers(self.folder, self._environment(), processes))
+
+    def stock(self, processes: int) -> None:
+        """Plain Dramatiq with so many worker processes, and nothing else."""
+        self._only("stock")
+        self._run("stock", processes, lambda: stock_workers(self.folder, self._environment(), processes))
+
+    def stop(self) -> None:
+        """End all processes but Redis."""
+        self._only()
+
+    def wait(self, condition: Callable[[], bool], what: str, pause: float = 0.002) -> None:
+        """Poll until something is true.
+
+        Raises:
+            BenchmarkError: It did not become true.
+        """
+        deadline = time.monotonic() + PATIENCE
+        while not condition():
+            if time.monotonic() > deadline:
+                raise self.failure(what)
+            time.sleep(pause)
+
+    def failure(self, what: str) -> BenchmarkError:
+        """An error that carries what the processes said last."""
+        said = [f"{name} said last:\n{program.last_lines}" for name, (_, program) in self._running.items()]
+        return BenchmarkError("\n\n".join([f"never happened within {PATIENCE:.0f} seconds: {what}", *said]))
+
+    def _run(self, name: str, count: int, make: Callable[[], Program]) -> None:
+        running = self._running.get(name)
+        if running is not None and running[0] == count and running[1].running:
+            return
+        if running is not None:
+            running[1].stop()
+        self.say(f"starting {name}" + (f", {count} processes" if count > 1 else ""))
+        program = make()
+        self._running[name] = (count, program)
+        program.start()
+
+    def _only(self, *names: str) -> None:
+        for name in [name for name in self._running if name not in names]:
+            self._running.pop(name)[1].stop()
+
+    def _environment(self) -> dict[str, str]:
+        return {
+            "REDIS_URL": self.server.url,
+            "WORKER_HOME": str(self.folder),
+            "FARM_SCRATCH_DIR": str(self.folder / "scratch"),
+            "FARM_GPU_LOCK_DIR": str(self.folder / "gpu"),
+            "FARM_GPU_DEVICES": "none",
+            "FARM_SERVER_PORT": "0",
+            "FARM_METRICS_PORT": "0",
+            "FARM_LOG_LEVEL": "INFO",
+            # Never asked: the no-op task stores nothing.
+            "MINIO_ENDPOINT": "127.0.0.1:9",
+            "MINIO_ACCESS_KEY": "unused",
+            "MINIO_SECRET_KEY": "unused",
+            "MINIO_USE_SSL": "false",
+        }
+
+
+@contextmanager
+def set_up(effort: Effort, say: Callable[[str], None]) -> Iterator[Stage]:
+    """A stage in a temporary folder; all that was started ends with the block."""
+    with TemporaryDirectory(prefix="farm-benchmarks-") as folder:
+        say("starting Redis")
+        with (
+            EmbeddedRedis(Path(folder) / "redis") as server,
+            redis.Redis.from_url(server.url, decode_responses=True, socket_timeout=PATIENCE) as client,
+        ):
+            stage = Stage(Path(folder), server, client, effort, say)
+            try:
+                yield stage
+            finally:
+                stage.stop()

@@ -1,0 +1,32 @@
+"""Plain Dramatiq actors, as ``dramatiq benchmarks.stock_dramatiq`` loads them: what the farm is compared with."""
+
+from __future__ import annotations
+
+import os
+
+import dramatiq
+import redis
+from dramatiq.brokers.redis import RedisBroker
+
+NAMESPACE = "stock"
+DONE = "stock:done"
+"""List to which the last actor of a chain, and a marking one, push."""
+
+URL = os.environ.get("REDIS_URL", "redis://127.0.0.1:6379/0")
+broker = RedisBroker(url=URL, namespace=NAMESPACE)
+dramatiq.set_broker(broker)
+_client = redis.Redis.from_url(URL)
+
+
+@dramatiq.actor
+def noop() -> None:
+    """Nothing."""
+
+
+@dramatiq.actor
+def hop(left: int) -> None:
+    """Send the next hop; the last one says that it is done."""
+    if left > 1:
+        hop.send(left - 1)
+    else:
+        _client.rpush(DONE, "1")
