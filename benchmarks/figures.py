@@ -35,7 +35,7 @@ class Figure:
     @property
     def p99(self) -> float | None:
         """The 99th percentile; None where there are too few values for one."""
-        return percentile(self.values, 99) if len(self.values) >= 20 else None
+        return percentile(self.values, 99) if len(self.values) >= 50 else None
 
     def to_json(self) -> dict[str, Any]:
         return {

@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Iterator
-from typing import Any, cast
 
 from . import jobs
 from .chains import Listener
@@ -26,9 +25,8 @@ def idle(stage: Stage) -> Iterator[Figure]:
     made = {name: count - before.get(name, 0) for name, count in after.items() if count > before.get(name, 0)}
     made.pop("info", None)
     often = sorted(made.items(), key=lambda item: -item[1])
-    note = "those within scripts included: " + ", ".join(
-        f"{name} {count / took:.1f}" for name, count in often[:5]
-    )
+    most = ", ".join(f"{name} {count / took:.1f}" for name, count in often[:5])
+    note = f"those within scripts included: {most}"
     rate = sum(made.values()) / took
     yield Figure("idle", "commands", "one ingestor, one idle worker", "commands/s", (rate,), note)
 
@@ -44,7 +42,7 @@ def pickup(stage: Stage) -> Iterator[Figure]:
             job = jobs.single()
             time.sleep(random.uniform(0.05, 0.15))
             start = time.perf_counter()
-            stage.client.xadd(jobs.DATA, dict(job.fields))
+            stage.client.xadd(jobs.DATA, job.fields)
             listener.wait_running(job.id)
             times.append((time.perf_counter() - start) * 1000)
     yield Figure(
@@ -54,5 +52,5 @@ def pickup(stage: Stage) -> Iterator[Figure]:
 
 def _calls(stage: Stage) -> dict[str, int]:
     """How often each command has been called."""
-    stats = cast(dict[str, Any], stage.client.info("commandstats"))
+    stats = stage.client.info("commandstats")
     return {name.removeprefix("cmdstat_"): int(value["calls"]) for name, value in stats.items()}

@@ -20,7 +20,7 @@ class Job:
     """An entry of the data stream, ready to be sent."""
 
     id: str
-    fields: dict[str, str]
+    fields: dict[Any, Any]
 
 
 def single() -> Job:
@@ -45,7 +45,7 @@ def run(stage: Stage, jobs: Sequence[Job]) -> float:
     waiting = {job.id for job in jobs}
     with stage.client.pipeline(transaction=False) as pipe:
         for job in jobs:
-            pipe.xadd(DATA, dict(job.fields))
+            pipe.xadd(DATA, job.fields)
         start = time.perf_counter()
         pipe.execute()
     position, deadline = "0", time.monotonic() + PATIENCE

@@ -10,6 +10,8 @@ from pathlib import Path
 from myspinbot_worker.embedded_server import EmbeddedServer
 
 ROOT = Path(__file__).resolve().parents[1]
+_SETTINGS = ("FARM_", "MINIO_", "REDIS_", "WORKER_", "dramatiq_")
+"""The operator's own settings of farm and Dramatiq do not belong to what is measured."""
 
 
 class Program(EmbeddedServer):
@@ -52,7 +54,8 @@ class Program(EmbeddedServer):
         return self._command
 
     def _environment(self) -> Mapping[str, str]:
-        return {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", **self._env}
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith(_SETTINGS)}
+        return {**inherited, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", **self._env}
 
     def _launch(self, program: Path, port: int) -> None:
         self._started_at = self.log.stat().st_size if self.log.exists() else 0

@@ -34,12 +34,12 @@ class Effort:
     growth: tuple[int, ...] = (100, 500, 1000, 2000)
     idle_seconds: float = 10.0
     pickups: int = 100
-    messages: int = 5000
+    messages: int = 2000
     ingest_nodes: int = 10_000
 
 
 QUICK = Effort(
-    rounds=2, singles=150, fan=500, chains=3, growth=(100, 500), idle_seconds=3.0, pickups=20, messages=1000
+    rounds=2, singles=100, fan=500, chains=3, growth=(100, 500), idle_seconds=4.0, pickups=20, messages=300
 )
 
 

@@ -1,4 +1,4 @@
-"""Plain Dramatiq actors, as ``dramatiq benchmarks.stock_dramatiq`` loads them: what the farm is compared with."""
+"""Plain Dramatiq actors to compare the farm with; ``dramatiq benchmarks.stock_dramatiq`` loads them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ DONE = "stock:done"
 """List to which the last actor of a chain, and a marking one, push."""
 
 URL = os.environ.get("REDIS_URL", "redis://127.0.0.1:6379/0")
-broker = RedisBroker(url=URL, namespace=NAMESPACE)
+broker = RedisBroker(url=URL, namespace=NAMESPACE)  # type: ignore[no-untyped-call]
 dramatiq.set_broker(broker)
 _client = redis.Redis.from_url(URL)
 

@@ -6,8 +6,6 @@ No Redis here: the result is a value (:class:`Outcome`) that :mod:`.completion` 
 from __future__ import annotations
 
 import json
-import math
-import re
 import traceback
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -17,14 +15,13 @@ from pydantic import ValidationError
 from .capability import Capability, Payload
 from .errors import BadInput, BadOutput, BadParams, FarmError
 from .graph.payload import merge_input
+from .graph.scanner import MAX_DEPTH, nested_deeper
 from .graph.store import Claim
+from .redaction import redact, told
 from .redis_clients import TRANSIENT
 from .task import Task
 
 _TRACEBACK_LINES = 20
-_CREDENTIALS = re.compile(r"(?i)(\b[\w-]*(?:secret|password|passwd|token|api[_-]?key|access[_-]?key)[\w-]*\s*[=:]\s*)\S+")
-_URL_PASSWORD = re.compile(r"(://[^/\s:@]*:)[^/\s@]+(@)")
-
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
@@ -59,9 +56,12 @@ def run_attempt(capability: Capability, task: Task, claim: Claim) -> str:
         raise BadOutput(f"{capability.id} returned {type(output).__name__}, not {capability.output.__name__}")
     try:
         value = output.model_dump(mode="json", by_alias=True, exclude_unset=True)
-        return json.dumps(value, allow_nan=False)
-    except ValueError as error:
+        text = json.dumps(value, allow_nan=False)
+    except (ValueError, RecursionError) as error:
         raise BadOutput(f"{capability.id} returned something that is not JSON: {error}") from None
+    if nested_deeper(value, MAX_DEPTH // 2):
+        raise BadOutput(f"{capability.id} returned something that is nested too deeply")
+    return text
 
 
 def _check(model: type[Payload], text: str | None, error: type[FarmError], what: str) -> Any:
@@ -96,12 +96,11 @@ def outcome_of_error(
         "type": type(error).__name__,
         "attempt": attempts,
         "worker": worker,
-        "traceback": "".join(traceback.format_exception(error)).splitlines()[-_TRACEBACK_LINES:],
+        "traceback": _traceback_tail(error),
     }
     if isinstance(error, FarmError):
         details |= error.details
-    message = str(error) or type(error).__name__
-    text = json.dumps(redact({"message": message, "code": code, "details": details}, secrets))
+    text = json.dumps(redact({"message": told(error), "code": code, "details": details}, secrets))
     if retryable and attempts < most:
         return Outcome("retry", text, capability.retry.delay(claim.failed_attempts + 1), code)
     return Outcome("failed", text, code=code)
@@ -118,16 +117,8 @@ def classify(error: BaseException) -> tuple[str, bool]:
     return "internal", False
 
 
-def redact(value: Any, secrets: tuple[str, ...] = ()) -> Any:
-    """``value`` made fit for a graph: what is not JSON as text, and every text without the given secrets,
-    passwords in URLs, and values that are named like credentials."""
-    if isinstance(value, dict):
-        return {str(name): redact(item, secrets) for name, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [redact(item, secrets) for item in value]
-    if value is None or isinstance(value, bool | int) or (isinstance(value, float) and math.isfinite(value)):
-        return value
-    text = str(value)
-    for secret in secrets:
-        text = text.replace(secret, "***")
-    return _CREDENTIALS.sub(r"\1***", _URL_PASSWORD.sub(r"\1***\2", text))
+def _traceback_tail(error: BaseException) -> list[str]:
+    try:
+        return "".join(traceback.format_exception(error)).splitlines()[-_TRACEBACK_LINES:]
+    except Exception as broken:  # noqa: BLE001 - formatting calls the error's own code
+        return [f"the traceback cannot be told: {type(broken).__name__}"]

@@ -13,7 +13,7 @@ Three things differ from the stock Redis broker, each for a reason measured on i
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -33,14 +33,15 @@ MESSAGE_ID = "redis_message_id"
 class Slots:
     """How many messages this process may hold: in all, and of single queues.
 
-    Held messages are known by id, so a slot is freed once however often its message is acknowledged.
+    A held message is known by a key of its delivery, so a slot is freed once however often its message is
+    acknowledged, and one message delivered twice takes two.
     """
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._total = 1
         self._by_queue: dict[str, int] = {}
-        self._held: dict[str, str] = {}
+        self._held: dict[Hashable, str] = {}
         self._reserved: list[str] = []
 
     def configure(self, total: int, by_queue: dict[str, int]) -> None:
@@ -61,18 +62,18 @@ class Slots:
             self._reserved.append(queue)
             return True
 
-    def fill(self, queue: str, message_id: str | None) -> None:
+    def fill(self, queue: str, delivery: Hashable | None) -> None:
         """Turn a reservation into a held message, or give it back with ``None``."""
         with self._changed:
             self._reserved.remove(queue)
-            if message_id is not None:
-                self._held[message_id] = queue
+            if delivery is not None:
+                self._held[delivery] = queue
             else:
                 self._changed.notify_all()
 
-    def release(self, message_id: str) -> None:
+    def release(self, delivery: Hashable) -> None:
         with self._changed:
-            if self._held.pop(message_id, None) is not None:
+            if self._held.pop(delivery, None) is not None:
                 self._changed.notify_all()
 
 
@@ -94,13 +95,14 @@ class FarmConsumer(Consumer):
             self.broker.do_nack(self.queue, message.options[MESSAGE_ID])
 
     def requeue(self, messages: Iterable[MessageProxy]) -> None:
-        ids = [message.options[MESSAGE_ID] for message in messages]
-        if not ids:
+        held = list(messages)
+        if not held:
             return
+        ids = [message.options[MESSAGE_ID] for message in held]
         with _connection_errors():
             self.broker.do_requeue(self.queue, *ids)
-        for message_id in ids:
-            self.broker.slots.release(message_id)
+        for message in held:
+            self.broker.slots.release(id(message))
 
     def __next__(self) -> MessageProxy | None:
         with _connection_errors():
@@ -114,7 +116,7 @@ class FarmConsumer(Consumer):
         try:
             message = self._fetch()
         finally:
-            slots.fill(self.queue, message.options[MESSAGE_ID] if message else None)
+            slots.fill(self.queue, id(message) if message else None)
         if message is None:
             self._wait(BLOCK_SECONDS)
         return message
@@ -148,7 +150,7 @@ class FarmConsumer(Consumer):
             yield
         finally:
             self._delayed = max(0, self._delayed - 1)
-            self.broker.slots.release(message.options[MESSAGE_ID])
+            self.broker.slots.release(id(message))
 
 
 @contextmanager

@@ -26,7 +26,8 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 class Payload(BaseModel):
     """Base of params, inputs and outputs: open, so that keys the farm does not know are carried."""
 
-    model_config = ConfigDict(extra="allow")
+    # Pydantic would write NaN as null; kept as it is, it is refused as not being JSON.
+    model_config = ConfigDict(extra="allow", ser_json_inf_nan="constants")
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,16 +102,22 @@ class Capability:
 
 def _parameter(name: str, field: FieldInfo) -> dict[str, Any]:
     annotation: Any = field.annotation
-    described = TypeAdapter(annotation).json_schema()
-    kinds = {item.get("type", "any") for item in described.get("anyOf", [described])} - {"null"}
+    adapter: TypeAdapter[Any] = TypeAdapter(annotation)
+    described = adapter.json_schema()
+    definitions = described.get("$defs", {})
+    kinds = set()
+    for item in described.get("anyOf", [described]):
+        target = definitions.get(str(item.get("$ref", "")).removeprefix("#/$defs/"), item)
+        kinds.add(target.get("type", "any"))
+    kinds.discard("null")
     entry: dict[str, Any] = {
-        "name": name,
+        "name": field.validation_alias if isinstance(field.validation_alias, str) else field.alias or name,
         "type": kinds.pop() if len(kinds) == 1 else "any",
         "description": field.description or "",
         "required": field.is_required(),
     }
     if not field.is_required():
-        entry["default"] = field.get_default(call_default_factory=True)
+        entry["default"] = adapter.dump_python(field.get_default(call_default_factory=True), mode="json")
     return entry
 
 
@@ -206,7 +213,10 @@ def capability(
 def _payload_types(function: Callable[..., Any]) -> tuple[type[Payload], type[Payload], type[Payload]]:
     names = list(inspect.signature(function).parameters)
     # The first parameter's type is only imported for type checkers, so it is not resolved.
-    hints = typing.get_type_hints(function, localns={"Task": object})
+    try:
+        hints = typing.get_type_hints(function, localns={"Task": object})
+    except NameError as error:
+        raise TypeError(f"{function.__module__}.{function.__qualname__}: {error}") from None
     types = [hints.get(name) for name in (*names[1:3], "return")]
     if len(names) != 3 or not all(isinstance(item, type) and issubclass(item, Payload) for item in types):
         raise TypeError(

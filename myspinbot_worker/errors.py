@@ -37,6 +37,10 @@ class RejectedEntry(FarmError):
 
     code = "bad_entry"
 
+    def __init__(self, message: str, *, details: dict[str, Any] | None = None) -> None:
+        # The reason quotes the entry, and an entry may hold half a character, which no one could write down.
+        super().__init__(message[:2000].encode("utf-8", "backslashreplace").decode(), details=details)
+
 
 class BadParams(FarmError):
     """A node's ``params`` do not fit what its service declares."""

@@ -6,11 +6,13 @@ a folder whose lock is free belongs to a dead worker and is swept when another o
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import logging
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +20,8 @@ from pathlib import Path
 log = logging.getLogger(__name__)
 
 _LOCK = ".lock"
+_NEW = "starting-"
+_STARTING_SECONDS = 60.0
 
 
 class ScratchRoot:
@@ -30,9 +34,11 @@ class ScratchRoot:
     def __init__(self, root: Path) -> None:
         root.mkdir(parents=True, exist_ok=True)
         sweep(root)
-        self.path = Path(tempfile.mkdtemp(prefix=f"worker-{os.getpid()}-", dir=root))
-        self._lock = os.open(self.path / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        # Locked before it has the name that a sweep looks for: a starting worker must not look dead.
+        making = Path(tempfile.mkdtemp(prefix=_NEW, dir=root))
+        self._lock = os.open(making / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         fcntl.flock(self._lock, fcntl.LOCK_EX)
+        self.path = making.rename(root / f"worker-{os.getpid()}-{making.name.removeprefix(_NEW)}")
 
     @contextmanager
     def folder(self) -> Iterator[Path]:
@@ -54,18 +60,26 @@ def sweep(root: Path) -> int:
     """Remove the folders of dead workers; how many."""
     swept = 0
     for folder in root.glob("worker-*"):
-        try:
-            lock = os.open(folder / _LOCK, os.O_RDWR | os.O_CLOEXEC)
-        except FileNotFoundError:
-            # Just being made by a starting worker, or half removed; a later sweep sees it again.
-            continue
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            continue
-        else:
+        if _is_dead(folder):
             shutil.rmtree(folder, ignore_errors=True)
             swept += 1
-        finally:
-            os.close(lock)
+    for folder in root.glob(f"{_NEW}*"):
+        with contextlib.suppress(FileNotFoundError):
+            if time.time() - folder.stat().st_mtime > _STARTING_SECONDS:
+                shutil.rmtree(folder, ignore_errors=True)
     return swept
+
+
+def _is_dead(folder: Path) -> bool:
+    try:
+        lock = os.open(folder / _LOCK, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        # Named only after it was locked: without a lock it is half removed.
+        return True
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(lock)
+    return True

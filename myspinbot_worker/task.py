@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import threading
 import time
@@ -19,6 +20,9 @@ from .stream_adapter import StreamAdapter
 
 PROGRESS_EVERY_SECONDS = 0.2
 """At most this often is a node's progress sent on; what lies between is dropped."""
+
+_LONGEST_SEGMENT = 300
+"""Job, node and a file's name must fit into S3's 1,024 bytes together."""
 
 _device_lock = threading.Lock()
 
@@ -147,8 +151,7 @@ class Task:
     @property
     def object_prefix(self) -> str:
         """What the keys of this node's artifacts begin with, whatever the attempt."""
-        # A path segment may not be "." or "..", which quote() leaves alone.
-        return "".join(quote(part, safe="").replace(".", "%2E") + "/" for part in (self.job, self.node_id))
+        return f"{_segment(self.job)}/{_segment(self.node_id)}/"
 
     def current_progress(self, given: float | None) -> float:
         """The job's progress once this node is done, for the output's ``currentProgress``.
@@ -188,6 +191,15 @@ class Task:
     def _learn(self, result: str) -> None:
         if result != "ok":
             self._learned = result
+
+
+def _segment(name: str) -> str:
+    """A part of an object's key, different for different names, whatever they hold and however long they are."""
+    # "." and ".." are no names of objects, and quote() leaves them alone.
+    quoted = quote(name, safe="").replace(".", "%2E")
+    if len(quoted) > _LONGEST_SEGMENT:
+        return f"{quoted[: _LONGEST_SEGMENT // 2]}%{hashlib.sha256(name.encode()).hexdigest()}"
+    return quoted or "%empty"
 
 
 class Steps:

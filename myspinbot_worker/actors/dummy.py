@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from typing import Any
 
@@ -12,6 +13,7 @@ from ..task import Task
 
 MAX_STEPS = 10_000
 MAX_SECONDS = 86_400.0
+LONGEST_NAP = 0.25
 
 
 class DummyParams(Payload):
@@ -35,10 +37,17 @@ def dummy_task(task: Task, params: DummyParams, given: DummyInput) -> DummyOutpu
     steps = round(_number(params.steps, 1, 1, MAX_STEPS))
     seconds = _number(params.seconds, 0, 0, MAX_SECONDS)
     for step in range(steps):
-        task.check()
-        time.sleep(seconds / steps)
+        _rest(task, seconds / steps)
         task.progress((step + 1) / steps)
     return DummyOutput(currentProgress=task.current_progress(given.currentProgress))
+
+
+def _rest(task: Task, seconds: float) -> None:
+    """Sleep in short naps, so that a cancel is noticed."""
+    naps = max(1, math.ceil(seconds / LONGEST_NAP))
+    for _ in range(naps):
+        task.check()
+        time.sleep(seconds / naps)
 
 
 def _number(value: Any, default: float, least: float, most: float) -> float:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from .scanner import DocumentError, Scanner
+from .scanner import MAX_DEPTH, DocumentError, Scanner, nested_deeper
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +86,9 @@ class Document:
         )
         index_of: dict[str, int] = {}
         for node in nodes:
+            for name, said in (("id", node.id), ("service", node.service)):
+                if not _is_utf8(said):
+                    raise DocumentError(f"nodes[{node.index}].{name} holds half a character and is no text")
             if node.id in index_of:
                 raise DocumentError(f"nodes[{node.index}].id {node.id!r} is already the id of another node")
             index_of[node.id] = node.index
@@ -122,6 +125,15 @@ class _Span:
     raw: dict[str, str]
 
 
+def _is_utf8(text: str) -> bool:
+    """Whether ``text`` can be sent on; JSON can spell a lone surrogate, UTF-8 cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _node(index: int, span: _Span, decoded: Mapping[str, Any]) -> Node:
     retries = decoded.get("retries") or {}
     return Node(
@@ -141,16 +153,26 @@ def _node(index: int, span: _Span, decoded: Mapping[str, Any]) -> Node:
 
 def _decode(text: str) -> tuple[Any, list[_Span]]:
     """The decoded document, and the text spans of the objects in its ``nodes`` array."""
+    scanner = Scanner(text)
     try:
-        return _scan(Scanner(text))
+        value, spans = _scan(scanner)
     except json.JSONDecodeError as error:
-        raise DocumentError(f"not JSON: {error.msg} at line {error.lineno} column {error.colno}") from None
+        raise DocumentError(f"not JSON: {error.msg} at {_place(text, error.pos)}") from None
     except RecursionError:
-        raise DocumentError("nested too deeply") from None
-    except DocumentError:
-        raise
+        raise DocumentError(f"nested too deeply, in the value at {_place(text, scanner.at)}") from None
+    except DocumentError as error:
+        raise DocumentError(f"{error}, in the value at {_place(text, scanner.at)}") from None
     except ValueError as error:  # int() refuses numbers of more than 4,300 digits
-        raise DocumentError(f"not JSON: {error}") from None
+        raise DocumentError(f"not JSON: {error}, in the value at {_place(text, scanner.at)}") from None
+    # Python's decoder follows as deep as its stack happens to allow; the limit is the same for all who read.
+    if nested_deeper(value, MAX_DEPTH):
+        raise DocumentError(f"nested too deeply: more than {MAX_DEPTH} levels")
+    return value, spans
+
+
+def _place(text: str, at: int) -> str:
+    error = json.JSONDecodeError("", text, at)
+    return f"line {error.lineno} column {error.colno}"
 
 
 def _scan(scanner: Scanner) -> tuple[Any, list[_Span]]:

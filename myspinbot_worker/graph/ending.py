@@ -8,7 +8,10 @@ from dataclasses import dataclass
 
 from .document import Document, Node
 from .payload import merge_input
-from .plan import OPEN, Plan, State, Verdict, make_plan, unsatisfied, verdict
+from .plan import OPEN, Plan, State, Verdict, handlers, make_plan, unsatisfied, verdict
+
+_MOST_ATTEMPTS = 1 << 53
+"""A count beyond what the control plane can count exactly is left as it came."""
 
 _STATUS = {State.COMPLETED: "completed", State.FAILED: "failed", State.SKIPPED: "skipped"}
 
@@ -73,7 +76,7 @@ def end_visit(graph: str, run: Mapping[str, str], payloads: Mapping[str, str], h
         }[outcome],
         last_progress=1.0 if done else None,
         last_status="completed" if done else "failed" if failed else None,
-        reason=_reason(document, states, payloads, outcome) if failed else "",
+        reason=_reason(document, plan, states, payloads, outcome) if failed else "",
         queued=tuple(i for i, state in enumerate(states) if state is State.READY),
     )
 
@@ -114,7 +117,7 @@ def _node_change(
         change["error"] = payloads[f"e:{index}"]
     failed_attempts = int(run.get(f"a:{index}", 0))
     attempts = failed_attempts + (state is State.COMPLETED)
-    if attempts > 1 or node.raw.get("retries", "null") != "null":
+    if node.attempt < _MOST_ATTEMPTS and (attempts > 1 or node.raw.get("retries", "null") != "null"):
         retries: dict[str, int] = {"attempt": node.attempt + attempts}
         if node.max_attempts is not None:
             retries["maxAttempts"] = node.max_attempts
@@ -122,13 +125,14 @@ def _node_change(
     return change
 
 
-def _reason(document: Document, states: list[State], payloads: Mapping[str, str], outcome: Verdict) -> str:
+def _reason(
+    document: Document, plan: Plan, states: list[State], payloads: Mapping[str, str], outcome: Verdict) -> str:
     if outcome is Verdict.CANCELLED:
         return "cancelled"
     for node in document.nodes:
-        if states[node.index] is State.FAILED:
+        if states[node.index] is State.FAILED and not handlers(plan, states, node.index):
             error = json.loads(payloads.get(f"e:{node.index}") or node.raw.get("error") or "null") or {}
-            return f"node {node.id!r} failed: {error.get('code', 'unknown')}: {error.get('message', '')}"[
-                :500
-            ]
+            reason = f"node {node.id!r} failed: {error.get('code', 'unknown')}: {error.get('message', '')}"
+            # An error may hold half a character, which JSON can spell and Redis does not take.
+            return reason[:500].encode("utf-8", "backslashreplace").decode()
     return "nothing in the graph can run any more"

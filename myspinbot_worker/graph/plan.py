@@ -133,11 +133,12 @@ def _topological_order(nodes: Sequence[PlannedNode]) -> tuple[int, ...]:
 def _cycle(nodes: Sequence[PlannedNode], missing: Sequence[int]) -> list[str]:
     """Ids along one cycle, first repeated at the end; every node left over has a source left over."""
     index = next(i for i, count in enumerate(missing) if count)
-    path: list[int] = []
-    while index not in path:
-        path.append(index)
+    position: dict[int, int] = {}
+    while index not in position:
+        position[index] = len(position)
         index = next(source for source, _ in nodes[index].incoming if missing[source])
-    ids = [nodes[i].id for i in [index, *reversed(path[path.index(index) :])]]
+    path = list(position)
+    ids = [nodes[i].id for i in [index, *reversed(path[position[index] :])]]
     return ids if len(ids) <= 8 else [*ids[:4], "…", *ids[-3:]]
 
 
@@ -199,9 +200,10 @@ def progress(plan: Plan, fractions: Sequence[float]) -> float:
 
 def verdict(plan: Plan, states: Sequence[State], *, cancelled: bool = False) -> Verdict:
     """How the visit ends, given that nothing is running and nothing more will be started in it."""
-    if cancelled and any(state in OPEN or state is State.FAILED for state in states):
+    doomed = failing(plan, states)
+    if cancelled and (doomed or any(state in OPEN for state in states)):
         return Verdict.CANCELLED
-    if failing(plan, states):
+    if doomed:
         return Verdict.FAILED
     waiting = [node for node in plan.nodes if states[node.index] in OPEN]
     if any(not node.ours and not unsatisfied(plan, states, node.index) for node in waiting):

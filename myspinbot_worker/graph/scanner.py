@@ -30,6 +30,25 @@ def _finite_float(digits: str) -> float:
     return value
 
 
+MAX_DEPTH = 256
+"""Deepest nesting of a document; far below what any decoder on either plane can follow."""
+
+
+def nested_deeper(value: Any, most: int) -> bool:
+    """Whether arrays and objects in ``value`` are nested more than ``most`` deep."""
+    level = [value]
+    for _ in range(most + 1):
+        level = [
+            child
+            for item in level
+            for child in (item.values() if isinstance(item, dict) else item if isinstance(item, list) else ())
+            if isinstance(child, dict | list)
+        ]
+        if not level:
+            return False
+    return True
+
+
 _decoder = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_finite_float)
 
 

@@ -232,9 +232,6 @@ class TestRetries:
         assert (node["status"], node["error"]["code"]) == ("failed", "worker_lost")
         assert "retries" not in node
 
-    @pytest.mark.xfail(
-        strict=True, raises=ValueError, reason="a visit with such a node can never be concluded"
-    )
     def test_a_count_of_attempts_that_was_admitted_can_be_raised(self) -> None:
         graph = text_of(simple_graph("W")).replace('"pending"', '"pending","retries":{"attempt":%s}')
         text = graph % ("9" * 4300)
@@ -300,13 +297,9 @@ class TestReasons:
         assert (ending.verdict, ending.reason, ending.queued) == (Verdict.CANCELLED, "cancelled", (0, 2))
         assert [node["status"] for node in nodes_of(ending)] == ["failed", "pending", "failed"]
 
-    @pytest.mark.xfail(strict=True, reason="the first failed node is named, even if its failure was taken up")
     def test_a_failure_that_was_taken_up_is_not_the_reason(self) -> None:
         assert "node 'c'" in ended(simple_graph("FCF", "a!b")).reason
 
-    @pytest.mark.xfail(
-        strict=True, raises=UnicodeEncodeError, reason="Redis takes no such reason: never concluded"
-    )
     @pytest.mark.parametrize(
         "error", ['{"message":"\\ud800","code":"c"}', '{"message":"m","code":"\\udfff"}']
     )
@@ -319,7 +312,6 @@ class TestReasons:
 
 
 class TestDeepGraphs:
-    @pytest.mark.xfail(strict=True, reason="how deep a graph may be depends on who reads it")
     def test_what_was_admitted_can_be_ended_from_anywhere(self) -> None:
         text = text_of(simple_graph("C")).replace('"completed"', '"completed","input":%s')
 

@@ -261,7 +261,6 @@ class TestVerdict:
     def test_of_a_cancelled_job(self, states: str, edges: list[str], row: Verdict) -> None:
         assert verdict(plan_of(simple_graph(states, *edges)), states_of(states), cancelled=True) is row
 
-    @pytest.mark.xfail(strict=True, reason="a job whose every node has ended is reported as cancelled")
     def test_it_was_too_late_to_cancel_a_job_whose_failure_was_taken_up(self) -> None:
         plan = plan_of(simple_graph("FC", "a!b"))
         done = verdict(plan, states_of("FC"))

@@ -105,13 +105,6 @@ class TestGivingBack:
         made.release("another")
         assert not made.reserve("cpu", 0)
 
-    @pytest.mark.xfail(strict=True, reason="the second of two messages with one id takes no slot")
-    def test_a_message_that_came_twice_takes_two_slots(self) -> None:
-        made = slots(2)
-        take(made, "cpu", "1")
-        take(made, "cpu", "1")
-        assert not made.reserve("cpu", 0)
-
 
 @pytest.fixture
 def waits(monkeypatch: pytest.MonkeyPatch) -> threading.Semaphore:

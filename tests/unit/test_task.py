@@ -199,20 +199,18 @@ class TestObjectKeys:
     @given(names.filter(bool), names.filter(bool))
     def test_a_key_says_which_node_it_is_of_and_storage_takes_it(self, job: str, node_id: str) -> None:
         made = prefix(job, node_id)
-        assert [unquote(part) for part in made.split("/")] == [job, node_id, ""]
-        if len(made) < 900:
-            assert check_key(f"{made}1/x.wav")
+        if len(made) < 300:
+            assert [unquote(part) for part in made.split("/")] == [job, node_id, ""]
+        assert check_key(f"{made}1/x.wav")
 
     @many
     @given(st.tuples(names, names), st.tuples(names, names))
     def test_no_node_has_anothers_keys(self, one: tuple[str, str], other: tuple[str, str]) -> None:
         assert prefix(*one).startswith(prefix(*other)) == (one == other)
 
-    @pytest.mark.xfail(strict=True, raises=BadInput, reason="storage refuses keys with an empty segment")
     def test_a_node_without_a_name_can_keep_artifacts(self) -> None:
         assert check_key(prefix("job-1", "") + "1/x.wav")
 
-    @pytest.mark.xfail(strict=True, raises=BadInput, reason="storage refuses keys of more than 1,024 bytes")
     @pytest.mark.parametrize(
         ("job", "node_id"), [("j" * 1024, "a"), ("\u00e9" * 200, "a"), ("j", "n" * 1024)]
     )
