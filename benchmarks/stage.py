@@ -39,7 +39,7 @@ class Effort:
 
 
 QUICK = Effort(
-    rounds=2, singles=100, fan=500, chains=3, growth=(100, 500), idle_seconds=4.0, pickups=20, messages=300
+    rounds=2, singles=60, fan=250, chains=3, growth=(100, 500), idle_seconds=3.0, pickups=15, messages=200
 )
 
 

@@ -41,7 +41,11 @@ def build_app(registry: CollectorRegistry, alive: dict[str, Check], ready: dict[
     def answer(checks: dict[str, Check]) -> Response:
         found = {name: check() or "ok" for name, check in checks.items()}
         good = all(state == "ok" for state in found.values())
-        body: dict[str, Any] = {"status": "ok" if good else "failing", "version": __version__, "checks": found}
+        body: dict[str, Any] = {
+            "status": "ok" if good else "failing",
+            "version": __version__,
+            "checks": found,
+        }
         return JSONResponse(body, status_code=200 if good else 503)
 
     @app.get("/health", summary="Whether this process lives")

@@ -23,6 +23,7 @@ from .task import Task
 
 _TRACEBACK_LINES = 20
 
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """How an attempt ended.

@@ -1,7 +1,8 @@
 """Redis as the control plane sees it: the two streams, the consumer group, ``job:<id>``.
 
-What comes from there was written by others, so it is read as bytes and promised nothing. What the farm says there (Pub/Sub,
-hand-backs) it says from the scripts of :mod:`.graph.store`, in one step with the transition it tells of.
+What comes from there was written by others: it is read as bytes, and nothing is taken for granted. What the
+farm says there (Pub/Sub, hand-backs) it says from the scripts of :mod:`.graph.store`, in one step with the
+transition it tells of.
 """
 
 from __future__ import annotations

@@ -27,6 +27,7 @@ from .graph.store import Claim, Refused
 from .keys import NodeRef
 from .lease_keeper import LeaseKeeper
 from .metrics import WorkerMetrics
+from .redaction import redact_logs
 from .redis_clients import TRANSIENT, Stopped, until_done
 from .scratch import ScratchRoot
 from .task import Task, worker_name
@@ -64,11 +65,15 @@ class Completion(dramatiq.Middleware):
 
     def before_worker_boot(self, broker: dramatiq.Broker, worker: dramatiq.Worker) -> None:
         settings = self.farm.settings
+        redact_logs(self.farm.secrets)
         self.worker = worker_name()
         self._dispatcher = self.farm.dispatcher()
         self._scratch = ScratchRoot(settings.farm.scratch_dir)
         self._keeper = LeaseKeeper(
-            settings.redis.url, settings.farm.namespace, self.farm.store.limits.lease_ms, worker.worker_threads
+            settings.redis.url,
+            settings.farm.namespace,
+            self.farm.store.limits.lease_ms,
+            worker.worker_threads,
         )
 
     def before_process_message(self, broker: dramatiq.Broker, message: MessageProxy) -> None:
@@ -120,7 +125,9 @@ class Completion(dramatiq.Middleware):
             try:
                 until_done(lambda: self._record(claim, outcome), self._stopping, self._redis_away)
             except Stopped:
-                log.error("stopping with the result of node %s of job %s unrecorded", claim.node_id, claim.ref.job)
+                log.error(
+                    "stopping with the result of node %s of job %s unrecorded", claim.node_id, claim.ref.job
+                )
         finally:
             self._end()
 
@@ -177,7 +184,9 @@ class Completion(dramatiq.Middleware):
             self._dispatcher.send(settled.ready)
             self._forget_artifacts(claim, outcome)
         elif settled.outcome in ("fenced", "gone"):
-            log.warning("node %s of job %s: result %s, dropped", claim.node_id, claim.ref.job, settled.outcome)
+            log.warning(
+                "node %s of job %s: result %s, dropped", claim.node_id, claim.ref.job, settled.outcome
+            )
             self._forget_artifacts(claim, None)
         if settled.over:
             self._dispatcher.conclude(claim.ref.job)
@@ -217,7 +226,9 @@ class Completion(dramatiq.Middleware):
         again = message.copy(options={MESSAGE_ID: message.options[MESSAGE_ID]})
         try:
             until_done(
-                lambda: self.farm.broker.enqueue(again, delay=refused.wait_ms + 100), self._stopping, self._redis_away
+                lambda: self.farm.broker.enqueue(again, delay=refused.wait_ms + 100),
+                self._stopping,
+                self._redis_away,
             )
         except Stopped:
             log.info("not waiting for the lease of %s; the reconciler watches it", message.args[2])

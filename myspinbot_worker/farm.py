@@ -108,5 +108,9 @@ class Farm:
         """Values that must not reach logs, errors or graphs."""
         storage = self.settings.storage
         password = urlsplit(self.settings.redis.url).password
-        found = (storage.access_key.get_secret_value(), storage.secret_key.get_secret_value(), unquote(password or ""))
+        found = (
+            storage.access_key.get_secret_value(),
+            storage.secret_key.get_secret_value(),
+            unquote(password or ""),
+        )
         return tuple(secret for secret in found if len(secret) >= 4)

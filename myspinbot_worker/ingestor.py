@@ -92,7 +92,7 @@ class Ingestor:
             admission = read_entry(
                 entry, fields, max_bytes=settings.max_entry_bytes, max_nodes=settings.max_nodes
             )
-        except Exception as unforeseen:
+        except Exception as unforeseen:  # noqa: BLE001 - see _internal
             error = unforeseen if isinstance(unforeseen, RejectedEntry) else _internal(unforeseen, entry)
             if store.reject(entry, error.code, error.message, fields, job_of(fields)):
                 log.warning("entry %s rejected: %s", entry, error.message)

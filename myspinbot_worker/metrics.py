@@ -37,12 +37,21 @@ class WorkerMetrics:
     def __init__(self, registry: CollectorRegistry) -> None:
         self.registry = registry
         self._active = Gauge("worker_active_tasks", "Nodes this process is working on.", registry=registry)
-        self._jobs = Counter("worker_jobs_total", "Attempts at nodes that ended, by service.", ["type"], registry=registry)
+        self._jobs = Counter(
+            "worker_jobs_total", "Attempts at nodes that ended, by service.", ["type"], registry=registry
+        )
         self._results = Counter(
-            "worker_results_total", "The same by service and by how they ended.", ["type", "result"], registry=registry
+            "worker_results_total",
+            "The same by service and by how they ended.",
+            ["type", "result"],
+            registry=registry,
         )
         self._seconds = Histogram(
-            "worker_job_duration_seconds", "How long attempts took.", ["type"], buckets=_DURATIONS, registry=registry
+            "worker_job_duration_seconds",
+            "How long attempts took.",
+            ["type"],
+            buckets=_DURATIONS,
+            registry=registry,
         )
         self._wait = Histogram(
             "worker_queue_wait_seconds", "From a message being sent to its node being claimed.", ["type"],
@@ -73,12 +82,20 @@ class IngestorMetrics:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.registry = registry
-        self.iterations = Counter("worker_loop_iterations_total", "Turns of the ingestor's loop.", registry=registry)
+        self.iterations = Counter(
+            "worker_loop_iterations_total", "Turns of the ingestor's loop.", registry=registry
+        )
         self.entries = Counter(
-            "farm_entries_total", "Entries of the data stream, by what became of them.", ["outcome"], registry=registry
+            "farm_entries_total",
+            "Entries of the data stream, by what became of them.",
+            ["outcome"],
+            registry=registry,
         )
         self.endings = Counter(
-            "farm_runs_concluded_total", "Runs concluded by this process, by verdict.", ["verdict"], registry=registry
+            "farm_runs_concluded_total",
+            "Runs concluded by this process, by verdict.",
+            ["verdict"],
+            registry=registry,
         )
         self.repairs = Counter(
             "farm_reconciled_total", "What reconciliation put right.", ["what"], registry=registry
@@ -113,9 +130,15 @@ class FarmCollector(Collector):
         for queue in self._queues:
             depth.add_metric([queue], self._broker.depth(queue))
         yield depth
-        yield GaugeMetricFamily("farm_runs_open", "Runs admitted and not concluded.", value=client.hlen(keys.runs))
-        yield GaugeMetricFamily("farm_nodes_running", "Nodes leased to workers.", value=client.zcard(keys.leases))
-        yield GaugeMetricFamily("farm_dead_letters", "Entries in the dead-letter stream.", value=client.xlen(keys.dead))
+        yield GaugeMetricFamily(
+            "farm_runs_open", "Runs admitted and not concluded.", value=client.hlen(keys.runs)
+        )
+        yield GaugeMetricFamily(
+            "farm_nodes_running", "Nodes leased to workers.", value=client.zcard(keys.leases)
+        )
+        yield GaugeMetricFamily(
+            "farm_dead_letters", "Entries in the dead-letter stream.", value=client.xlen(keys.dead)
+        )
         totals = client.hgetall(keys.counters)
         for name, text in (
             ("redeliveries", "Nodes taken from a worker whose lease ran out."),

@@ -94,7 +94,10 @@ class Reconciler:
         for node in found.lost:
             self.dispatcher.send(
                 self.dispatcher.record_failure(
-                    node, node.token, "worker_lost", f"{most} workers in turn were lost while running this node"
+                    node,
+                    node.token,
+                    "worker_lost",
+                    f"{most} workers in turn were lost while running this node",
                 )
             )
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import re
 from collections.abc import Iterable
 from typing import Any
 
 MAX_TEXT = 2_000
+MAX_LOG_RECORD = 50_000
 MAX_ITEMS = 50
 MAX_DEPTH = 6
 _LARGEST = 10**300
@@ -60,13 +62,13 @@ def _redacted(value: Any, secrets: list[str], depth: int) -> Any:
     return redact_text(told(value), secrets)
 
 
-def redact_text(text: str, secrets: Iterable[str] = ()) -> str:
+def redact_text(text: str, secrets: Iterable[str] = (), most: int = MAX_TEXT) -> str:
     """One text without secrets, cut at a bounded length, fit for UTF-8."""
     text = text.encode("utf-8", "backslashreplace").decode()
     for secret in secrets:
         text = text.replace(secret, _HIDDEN)
-    if len(text) > MAX_TEXT:
-        text = text[:MAX_TEXT] + "…"
+    if len(text) > most:
+        text = text[:most] + "…"
     return _CREDENTIALS.sub(rf"\1{_HIDDEN}", _URL_PASSWORD.sub(rf"\1{_HIDDEN}\2", text))
 
 
@@ -76,5 +78,27 @@ def told(value: object) -> str:
         return value
     try:
         return str(value) or type(value).__name__
-    except Exception:  # whatever it is that cannot even say its name
+    except Exception:  # noqa: BLE001 - whatever it is that cannot even say its name
         return type(value).__name__
+
+
+class RedactingFormatter(logging.Formatter):
+    """Another formatter's lines without secrets.
+
+    Args:
+        inner: Makes the lines, tracebacks included.
+    """
+
+    def __init__(self, inner: logging.Formatter, secrets: Iterable[str]) -> None:
+        super().__init__()
+        self._inner = inner
+        self._secrets = sorted(secrets, key=len, reverse=True)
+
+    def format(self, record: logging.LogRecord) -> str:
+        return redact_text(self._inner.format(record), self._secrets, MAX_LOG_RECORD)
+
+
+def redact_logs(secrets: Iterable[str]) -> None:
+    """Keep secrets out of whatever the root logger's handlers write from now on."""
+    for handler in logging.getLogger().handlers:
+        handler.setFormatter(RedactingFormatter(handler.formatter or logging.Formatter(), secrets))

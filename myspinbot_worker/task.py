@@ -80,7 +80,9 @@ class Task:
         """Report the done part of this node, 0.0 to 1.0. Falling values are ignored; may be called often."""
         fraction = min(1.0, max(0.0, fraction))
         now = self._clock()
-        if fraction <= self._fraction or (now - self._reported_at < PROGRESS_EVERY_SECONDS and fraction < 1.0):
+        if fraction <= self._fraction or (
+            now - self._reported_at < PROGRESS_EVERY_SECONDS and fraction < 1.0
+        ):
             return
         self._fraction, self._reported_at = fraction, now
         self._learn(self._report(fraction))

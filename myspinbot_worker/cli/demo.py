@@ -45,7 +45,12 @@ GIVE_UP_SECONDS = 1800.0
     help="Use this object storage instead of an embedded one; keys from MINIO_ACCESS_KEY and MINIO_SECRET_KEY.",
 )
 def demo(
-    text: str | None, image: Path | None, output: Path, keep: bool, redis_url: str | None, s3_endpoint: str | None
+    text: str | None,
+    image: Path | None,
+    output: Path,
+    keep: bool,
+    redis_url: str | None,
+    s3_endpoint: str | None,
 ) -> None:
     """Make a talking video on this machine, without a GPU.
 
@@ -82,12 +87,18 @@ def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
 
 
 def _make_video(
-    folder: Path, text: str | None, image: Path | None, output: Path, redis_url: str | None, s3_endpoint: str | None
+    folder: Path,
+    text: str | None,
+    image: Path | None,
+    output: Path,
+    redis_url: str | None,
+    s3_endpoint: str | None,
 ) -> Path:
     from ..demo.material import SCRIPT, VOICE_TEXT, portrait, reference_voice
     from ..demo.pipeline import talking_bot
     from ..demo.stage import set_up
 
+    _say("preparing a portrait and a voice")
     picture = portrait(image, folder)
     voice = reference_voice(folder)
     job = str(uuid4())
@@ -130,7 +141,7 @@ def _run_job(stage: Stage, graph: dict[str, Any], script: str) -> dict[str, Any]
 
     control = ControlPlane(farm.client, farm.store.streams, script, on_visit)
     console = Console(stderr=True)
-    view = JobView(console, title="talking bot") if sys.stderr.isatty() else PlainView()
+    view = JobView(console, title="talking bot") if sys.stderr.isatty() else PlainView(err=True)
     inspector = Inspector(farm.binary_client, farm.store.keys, farm.store.streams)
     control.start()
     try:

@@ -7,7 +7,7 @@ import logging
 import sys
 import time
 
-from ..attempt import redact
+from ..redaction import MAX_LOG_RECORD, redact_text
 
 
 class LineFormatter(logging.Formatter):
@@ -21,12 +21,12 @@ class LineFormatter(logging.Formatter):
         super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
         self.default_msec_format = "%s.%03dZ"
         self.converter = time.gmtime
-        self._secrets = secrets
+        self._secrets = sorted(secrets, key=len, reverse=True)
         self._as_json = as_json
 
     def format(self, record: logging.LogRecord) -> str:
         if not self._as_json:
-            return str(redact(super().format(record), self._secrets))
+            return redact_text(super().format(record), self._secrets, MAX_LOG_RECORD)
         line = {
             "time": self.formatTime(record),
             "level": record.levelname,
@@ -35,7 +35,9 @@ class LineFormatter(logging.Formatter):
         }
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
-        return json.dumps(redact(line, self._secrets))
+        return json.dumps(
+            {name: redact_text(text, self._secrets, MAX_LOG_RECORD) for name, text in line.items()}
+        )
 
 
 def set_up_logging(level: str, secrets: tuple[str, ...], *, as_json: bool = False) -> None:

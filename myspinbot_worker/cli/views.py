@@ -195,9 +195,14 @@ class _Changes:
 
 
 class PlainView:
-    """A line for everything that changed. A :class:`.following.View`."""
+    """A line for everything that changed. A :class:`.following.View`.
 
-    def __init__(self) -> None:
+    Args:
+        err: Write to stderr, where stdout is for a result.
+    """
+
+    def __init__(self, *, err: bool = False) -> None:
+        self._err = err
         self._changes = _Changes()
         self._percent = 0
         self._phase = ""
@@ -229,7 +234,7 @@ class PlainView:
         self._say(f"Redis is away: {clean(what)}" if what else "Redis is back")
 
     def _say(self, line: str) -> None:
-        click.echo(f"{time.strftime('%H:%M:%S')} {line}")
+        click.echo(f"{time.strftime('%H:%M:%S')} {line}", err=self._err)
 
 
 class JsonView:

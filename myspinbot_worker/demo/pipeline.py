@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 
@@ -32,7 +33,12 @@ def talking_bot(job: str, *, image_path: str, voice_path: str, voice_text: str) 
                 "negative_prompt": "",
             },
         },
-        {"id": "upscale", "name": "Enlarge the video", "service": "generate.upscale_video", "plane": "python"},
+        {
+            "id": "upscale",
+            "name": "Enlarge the video",
+            "service": "generate.upscale_video",
+            "plane": "python",
+        },
     ]
     weights = {"script": 0.05, "speech": 0.1, "talk": 0.15, "upscale": 0.7}
     for node in nodes:
@@ -42,7 +48,5 @@ def talking_bot(job: str, *, image_path: str, voice_path: str, voice_text: str) 
         "schema": "langgraph.v1",
         "workflowId": job,
         "nodes": nodes,
-        "edges": [
-            {"from": source, "to": target, "kind": "normal"} for source, target in zip(ids, ids[1:], strict=False)
-        ],
+        "edges": [{"from": source, "to": target, "kind": "normal"} for source, target in pairwise(ids)],
     }

@@ -8,6 +8,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
+from types import TracebackType
 
 from ..embedded_server import EmbeddedServer
 
@@ -23,7 +24,13 @@ class FarmProcess(EmbeddedServer):
     """
 
     def __init__(
-        self, folder: Path, name: str, arguments: list[str], env: Mapping[str, str], port_variable: str, path: str
+        self,
+        folder: Path,
+        name: str,
+        arguments: list[str],
+        env: Mapping[str, str],
+        port_variable: str,
+        path: str,
     ) -> None:
         super().__init__(folder / name)
         self.name = name
@@ -37,6 +44,17 @@ class FarmProcess(EmbeddedServer):
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}{self._path}"
 
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        # Who presses Ctrl-C does not want to wait for a video; the farm can be killed at any moment.
+        if kind is KeyboardInterrupt:
+            self.kill()
+        super().__exit__(kind, error, traceback)
+
     def _program(self) -> Path:
         return Path(sys.executable)
 
@@ -48,7 +66,12 @@ class FarmProcess(EmbeddedServer):
         super()._launch(program, port)
 
     def _environment(self) -> Mapping[str, str]:
-        return {**os.environ, **self._env, self._port_variable: str(self._asked_port), "PYTHONUNBUFFERED": "1"}
+        return {
+            **os.environ,
+            **self._env,
+            self._port_variable: str(self._asked_port),
+            "PYTHONUNBUFFERED": "1",
+        }
 
     def _answers(self, port: int, pid: int) -> bool:
         try:

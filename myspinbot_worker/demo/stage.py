@@ -46,7 +46,10 @@ def set_up(
             stack.callback(_forget, farm)
         env = environment(settings)
         say("starting the ingestor and two workers")
-        for process in (ingestor(folder, env), *(worker(folder, env, number + 1) for number in range(WORKERS))):
+        for process in (
+            ingestor(folder, env),
+            *(worker(folder, env, number + 1) for number in range(WORKERS)),
+        ):
             stack.enter_context(process)
         yield Stage(farm, folder)
 

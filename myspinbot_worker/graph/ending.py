@@ -126,7 +126,8 @@ def _node_change(
 
 
 def _reason(
-    document: Document, plan: Plan, states: list[State], payloads: Mapping[str, str], outcome: Verdict) -> str:
+    document: Document, plan: Plan, states: list[State], payloads: Mapping[str, str], outcome: Verdict
+) -> str:
     if outcome is Verdict.CANCELLED:
         return "cancelled"
     for node in document.nodes:

@@ -31,13 +31,13 @@ def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedS3]:
         yield server
 
 
-@pytest.fixture()
+@pytest.fixture
 def redis_url(redis_server: EmbeddedRedis) -> str:
     """A database of its own for each test."""
     return f"redis://127.0.0.1:{redis_server.port}/{next(_databases)}"
 
 
-@pytest.fixture()
+@pytest.fixture
 def text_client(redis_url: str) -> Iterator[redis.Redis]:
     with redis.Redis.from_url(redis_url, decode_responses=True) as client:
         yield client
@@ -67,12 +67,12 @@ def farm_environment(redis_url: str, s3: EmbeddedS3, folder: Path) -> dict[str, 
     }
 
 
-@pytest.fixture()
+@pytest.fixture
 def farm_env(redis_url: str, s3_server: EmbeddedS3, tmp_path: Path) -> dict[str, str]:
     return farm_environment(redis_url, s3_server, tmp_path)
 
 
-@pytest.fixture()
+@pytest.fixture
 def farm(farm_env: dict[str, str]) -> Iterator[Farm]:
     """A farm of a test's own: the test starts its processes; leaks are checked at the end."""
     with Farm(farm_env) as farm:
@@ -91,7 +91,7 @@ def shared_farm(
         yield farm
 
 
-@pytest.fixture()
+@pytest.fixture
 def running(shared_farm: Farm) -> Iterator[Farm]:
     """The shared farm; every run a test started must have ended with it, and progress never fell."""
     yield shared_farm
@@ -103,7 +103,9 @@ def running(shared_farm: Farm) -> Iterator[Farm]:
 def no_thread_left() -> Iterator[None]:
     before = set(threading.enumerate())
     yield
-    left = [t for t in threading.enumerate() if t not in before and t.is_alive() and not _belongs_to_session(t)]
+    left = [
+        t for t in threading.enumerate() if t not in before and t.is_alive() and not _belongs_to_session(t)
+    ]
     assert not left, f"threads left behind: {left}"
 
 
@@ -111,8 +113,10 @@ def _belongs_to_session(thread: threading.Thread) -> bool:
     return thread.name.startswith(("log-", "listener", "control-plane"))
 
 
-@pytest.fixture()
+@pytest.fixture
 def own_redis(tmp_path: Path) -> Iterator[Callable[..., EmbeddedRedis]]:
     """Servers of a test's own, to stop, kill and restart."""
     with ExitStack() as stack:
-        yield lambda **options: stack.enter_context(EmbeddedRedis(tmp_path / "own-redis", aof=True, **options))
+        yield lambda **options: stack.enter_context(
+            EmbeddedRedis(tmp_path / "own-redis", aof=True, **options)
+        )

@@ -81,7 +81,11 @@ class Process:
 
     def worker_pids(self) -> list[int]:
         """The processes that run tasks: children of the ``dramatiq`` command."""
-        return [int(found.group(1)) for line in self.lines if (found := re.search(r"PID (\d+)\].*ready for action", line))]
+        return [
+            int(found.group(1))
+            for line in self.lines
+            if (found := re.search(r"PID (\d+)\].*ready for action", line))
+        ]
 
     def signal(self, number: signal.Signals) -> None:
         self.told_to_stop |= number is signal.SIGTERM
@@ -104,6 +108,12 @@ class Process:
         for process in left:
             process.kill()
         assert not left, f"{self.name} left processes behind: {left}"
+        assert self._child.returncode is not None
+        return self._child.returncode
+
+    def stop_when_done(self) -> int:
+        """Wait for an end that was brought about otherwise; the exit code."""
+        self._finish()
         assert self._child.returncode is not None
         return self._child.returncode
 
@@ -138,7 +148,9 @@ def node(node_id: str, service: str = "test.echo", plane: str = "python", **fiel
     return {"id": node_id, "service": service, "plane": plane, "status": "pending", **fields}
 
 
-def graph(nodes: list[dict[str, Any]], edges: Iterable[tuple[str, ...]] = (), job: str | None = None) -> dict[str, Any]:
+def graph(
+    nodes: list[dict[str, Any]], edges: Iterable[tuple[str, ...]] = (), job: str | None = None
+) -> dict[str, Any]:
     """A graph with a fresh job id; an edge is (source, target) or (source, target, kind)."""
     return {
         "schema": "langgraph.v1",
@@ -156,7 +168,9 @@ class Farm:
     def __init__(self, env: dict[str, str]) -> None:
         self.env = env
         # Dead letters may hold bytes that are no text.
-        self.client = redis.Redis.from_url(env["REDIS_URL"], decode_responses=True, encoding_errors="replace")
+        self.client: Any = redis.Redis.from_url(
+            env["REDIS_URL"], decode_responses=True, encoding_errors="replace"
+        )
         self.keys = Keys(env.get("FARM_NAMESPACE", "farm"))
         self.processes: list[Process] = []
         self.statuses: dict[str, list[str]] = {}
@@ -209,7 +223,17 @@ class Farm:
     def start_worker(self, *options: str, count: int = 1, threads: int = 1, **env: str) -> Process:
         process = Process(
             "worker",
-            [sys.executable, "-m", "dramatiq", "myspinbot_worker.actors", "-p", str(count), "-t", str(threads), *options],
+            [
+                sys.executable,
+                "-m",
+                "dramatiq",
+                "myspinbot_worker.actors",
+                "-p",
+                str(count),
+                "-t",
+                str(threads),
+                *options,
+            ],
             {**self.env, **env},
         )
         self.processes.append(process)
@@ -231,7 +255,9 @@ class Farm:
     def submit(self, document: dict[str, Any] | str, job: str | None = None) -> str:
         text = document if isinstance(document, str) else json.dumps(document)
         job = job or json.loads(text)["workflowId"]
-        self.client.xadd("process:data", {"jobId": job, "created": str(time.time_ns() // 10**6), "graph": text})
+        self.client.xadd(
+            "process:data", {"jobId": job, "created": str(time.time_ns() // 10**6), "graph": text}
+        )
         return job
 
     def wait_back(self, job: str, count: int = 1) -> dict[str, Any]:
@@ -280,7 +306,10 @@ class Farm:
         return json.dumps(state, indent=1)
 
     def _listen(self) -> None:
-        with redis.Redis.from_url(self.env["REDIS_URL"], decode_responses=True) as client, client.pubsub() as pubsub:
+        with (
+            redis.Redis.from_url(self.env["REDIS_URL"], decode_responses=True) as client,
+            client.pubsub() as pubsub,
+        ):
             while not self._closing.is_set():
                 try:
                     pubsub.psubscribe("channel:*")
@@ -318,7 +347,9 @@ class Farm:
                     for entry, fields in entries:
                         self._last_control = entry
                         with self._changed:
-                            self.handed_back.setdefault(fields["jobId"], []).append(json.loads(fields["graph"]))
+                            self.handed_back.setdefault(fields["jobId"], []).append(
+                                json.loads(fields["graph"])
+                            )
                             self.raw_hand_backs.setdefault(fields["jobId"], []).append(fields["graph"])
                             self._changed.notify_all()
 
@@ -333,7 +364,9 @@ class Farm:
     def wait_quiet(self) -> None:
         """Until Dramatiq holds no message: what a killed worker had in hand comes back after its heartbeat."""
         pattern = re.compile(re.escape(self.keys.broker) + ":(?!__heartbeats__$)")
-        wait_until(lambda: not [key for key in self.client.scan_iter() if pattern.match(key)], "no message is left")
+        wait_until(
+            lambda: not [key for key in self.client.scan_iter() if pattern.match(key)], "no message is left"
+        )
 
     def check_progress(self) -> None:
         for job, values in self.progress.items():
@@ -344,7 +377,8 @@ class Farm:
         """Nothing of a run is left in Redis or on disk."""
         self.check_progress()
         allowed = re.compile(
-            r"process:(data|control)|job:.*|test:.*|" + re.escape(self.keys.namespace)
+            r"process:(data|control)|job:.*|test:.*|"
+            + re.escape(self.keys.namespace)
             + r":(seen:.*|history|dead|counters|dramatiq:__heartbeats__)"
         )
         left = [key for key in self.client.scan_iter() if not allowed.fullmatch(key)]

@@ -66,7 +66,7 @@ def test_garbage_between_good_jobs(running: Farm) -> None:
     good, bad = [], []
     for i in range(200):
         bad.append(f"garbage-{i}")
-        client.xadd("process:data", garbage(bad[-1], chance))  # type: ignore[arg-type]
+        client.xadd("process:data", garbage(bad[-1], chance))
         good.append(running.submit(graph([node("a")])))
     for job in good:
         assert running.wait_back(job)["nodes"][0]["status"] == "completed"

@@ -65,7 +65,9 @@ def test_metrics_of_ingestor_and_worker(farm: Farm) -> None:
     assert ingestor["farm_redis_up"] == 1
 
 
-def test_redis_away_and_back(own_redis: Callable[..., EmbeddedRedis], s3_server: EmbeddedS3, tmp_path: Path) -> None:
+def test_redis_away_and_back(
+    own_redis: Callable[..., EmbeddedRedis], s3_server: EmbeddedS3, tmp_path: Path
+) -> None:
     """Alive all the time, ready only while Redis is there; a scrape still answers, and says so."""
     server = own_redis()
     with Farm(farm_environment(server.url, s3_server, tmp_path)) as farm:

@@ -13,7 +13,8 @@ from myspinbot_worker.admission import read_entry
 from myspinbot_worker.graph.ending import Handoff, end_visit
 from myspinbot_worker.graph.messages import Messages
 from myspinbot_worker.graph.plan import State
-from myspinbot_worker.graph.store import Claim, NodeRef, RunStore
+from myspinbot_worker.graph.store import Claim, RunStore
+from myspinbot_worker.keys import NodeRef
 from tests.unit.graphs import graphs, text_of
 
 ENTRY = "1-1"
@@ -22,7 +23,7 @@ QUIET = Messages("quiet:progress", "quiet:status", "quiet:data")
 MAY_CHANGE = {"status", "input", "output", "error", "retries"}
 
 
-def run_to_the_end(client: redis.Redis, text: str, data: st.DataObject) -> str:
+def run_to_the_end(client: Any, text: str, data: st.DataObject) -> str:
     """Drive the visit with random outcomes; the graph as the conclusion wrote it."""
     client.flushdb()
     store = RunStore(client, messages=QUIET)
@@ -32,7 +33,12 @@ def run_to_the_end(client: redis.Redis, text: str, data: st.DataObject) -> str:
     client.xreadgroup(streams.group, "test", {streams.data: ">"})
     admission = read_entry(ENTRY, {b"jobId": b"job-1", b"created": b"5", b"graph": text.encode()})
     outcome, ready = store.admit(
-        ENTRY, admission.document, admission.plan, "5", admission.fingerprint, keep_going=data.draw(st.booleans())
+        ENTRY,
+        admission.document,
+        admission.plan,
+        "5",
+        admission.fingerprint,
+        keep_going=data.draw(st.booleans()),
     )
     assert outcome == "ok"
     waiting = [(node.ref.index, node.token) for node in ready]
@@ -54,7 +60,7 @@ def run_to_the_end(client: redis.Redis, text: str, data: st.DataObject) -> str:
         "job-1", ENTRY, verdict=ending.verdict, graph=ending.graph, hand_back=ending.hand_back,
         last_progress=ending.last_progress, last_status=ending.last_status, queued=ending.queued,
     )  # fmt: skip
-    left = {key for key in client.scan_iter()} - {streams.data, streams.control, keys.history}
+    left = set(client.scan_iter()) - {streams.data, streams.control, keys.history}
     assert left == {"job:job-1", keys.seen("job-1")}
     assert client.xlen(streams.data) == 0
     assert client.xpending(streams.data, streams.group)["pending"] == 0
@@ -64,12 +70,20 @@ def run_to_the_end(client: redis.Redis, text: str, data: st.DataObject) -> str:
 
 def exact(text: str) -> Any:
     """Parsed so that 1 and 1.0, key order and duplicates can be told apart."""
-    return json.loads(text, parse_float=lambda digits: ("float", digits), object_pairs_hook=lambda pairs: ("{", pairs))
+    return json.loads(
+        text, parse_float=lambda digits: ("float", digits), object_pairs_hook=lambda pairs: ("{", pairs)
+    )
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@settings(
+    max_examples=150,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(graph=graphs(max_nodes=5), data=st.data())
-def test_only_five_fields_of_nodes_change(text_client: redis.Redis, graph: dict[str, Any], data: st.DataObject) -> None:
+def test_only_five_fields_of_nodes_change(
+    text_client: redis.Redis, graph: dict[str, Any], data: st.DataObject
+) -> None:
     sent = text_of(graph)
     back = run_to_the_end(text_client, sent, data)
     _, before = exact(sent)
@@ -96,7 +110,7 @@ def test_the_second_visit_takes_what_the_first_handed_back(text_client: redis.Re
         '"status":"pending"},{"id":"b","service":"s","plane":"node","status":"pending"}],'
         '"edges":[{"from":"a","to":"b","kind":"on_success"}]}'
     )
-    client = text_client
+    client: Any = text_client
     client.flushdb()
     store = RunStore(client, messages=QUIET)
     client.xgroup_create(store.streams.data, store.streams.group, id="0", mkstream=True)
@@ -104,7 +118,9 @@ def test_the_second_visit_takes_what_the_first_handed_back(text_client: redis.Re
     admission = read_entry("1-1", fields)
     client.xadd(store.streams.data, {"jobId": "job-1"}, id="1-1")
     client.xreadgroup(store.streams.group, "t", {store.streams.data: ">"})
-    _, (ready,) = store.admit("1-1", admission.document, admission.plan, "1", admission.fingerprint, keep_going=False)
+    _, (ready,) = store.admit(
+        "1-1", admission.document, admission.plan, "1", admission.fingerprint, keep_going=False
+    )
     claim = store.claim(ready.ref, ready.token, "t")
     assert isinstance(claim, Claim)
     store.settle(claim.ref, claim.token, State.COMPLETED, '{"ok":true}')

@@ -12,7 +12,8 @@ from myspinbot_worker.graph.document import Document
 from myspinbot_worker.graph.machine import Run
 from myspinbot_worker.graph.messages import Messages
 from myspinbot_worker.graph.plan import State, make_plan
-from myspinbot_worker.graph.store import Limits, NodeRef, RunStore, Settled
+from myspinbot_worker.graph.store import Limits, RunStore, Settled
+from myspinbot_worker.keys import NodeRef
 from tests.unit.graphs import graphs, text_of
 
 LEASE_MS = 60_000
@@ -47,7 +48,9 @@ class Walk:
         size = len(self.model.nodes)
         assert [run[f"s:{i}"] for i in range(size)] == [node.state.value for node in self.model.nodes]
         assert [int(run.get(f"t:{i}", 0)) for i in range(size)] == [node.token for node in self.model.nodes]
-        assert [int(run.get(f"a:{i}", 0)) for i in range(size)] == [n.failed_attempts for n in self.model.nodes]
+        assert [int(run.get(f"a:{i}", 0)) for i in range(size)] == [
+            n.failed_attempts for n in self.model.nodes
+        ]
         assert [int(run.get(f"x:{i}", 0)) for i in range(size)] == [n.lost_attempts for n in self.model.nodes]
         assert (run["over"] == "1") == self.model.over
         assert ("cancelled" in run) == self.model.cancelled
@@ -62,7 +65,9 @@ class Walk:
         if not self.model.halted:
             assert outbox == waiting, "a ready node that nobody will look for is lost"
         over = self.client.zrange(self.store.keys.over, 0, -1)
-        assert over == (["job-1"] if self.model.over else []), "an ended visit that nobody will conclude is lost"
+        assert over == (["job-1"] if self.model.over else []), (
+            "an ended visit that nobody will conclude is lost"
+        )
 
     def claim(self, index: int, token: int) -> None:
         expected = self.model.claim(index, token, self.now, LEASE_MS)
@@ -110,12 +115,16 @@ def test_scripts_do_what_the_model_does(
         index = data.draw(indexes)
         token = max(1, walk.model.nodes[index].token + data.draw(st.sampled_from([0, 0, 1, 1, 1, -1, 2])))
         match data.draw(
-            st.sampled_from(["claim", "claim", "claim", "settle", "settle", "renew", "expire", "reap", "cancel"])
+            st.sampled_from(
+                ["claim", "claim", "claim", "settle", "settle", "renew", "expire", "reap", "cancel"]
+            )
         ):
             case "claim":
                 walk.claim(index, token)
             case "settle":
-                walk.settle(index, token, data.draw(st.sampled_from([State.COMPLETED, State.FAILED, State.READY])))
+                walk.settle(
+                    index, token, data.draw(st.sampled_from([State.COMPLETED, State.FAILED, State.READY]))
+                )
             case "renew":
                 walk.renew(index, token, data.draw(st.none() | st.floats(0, 1)))
             case "expire":

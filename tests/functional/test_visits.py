@@ -69,7 +69,11 @@ def test_random_graphs(running: Farm, seed: int) -> None:
     chance = random.Random(seed)
     count = chance.randint(5, 25)
     nodes = [
-        node(f"n{i}", params={"output": {chance.choice("abc"): i, f"o{i}": [], "x": 1.0}}, progressWeight=chance.random())
+        node(
+            f"n{i}",
+            params={"output": {chance.choice("abc"): i, f"o{i}": [], "x": 1.0}},
+            progressWeight=chance.random(),
+        )
         for i in range(count)
     ]
     edges = [(f"n{a}", f"n{b}") for a in range(count) for b in range(a + 1, count) if chance.random() < 0.2]
@@ -83,7 +87,8 @@ def test_random_graphs(running: Farm, seed: int) -> None:
 def test_a_job_visits_twice(running: Farm) -> None:
     """python → node → python: handed back when only the control plane can go on, and taken again."""
     sent = graph(
-        [node("a"), node("b", "script", "node"), node("c", params={"output": {"c": 3}})], [("a", "b"), ("b", "c")]
+        [node("a"), node("b", "script", "node"), node("c", params={"output": {"c": 3}})],
+        [("a", "b"), ("b", "c")],
     )
     first = running.wait_back(running.submit(sent))
     assert [n["status"] for n in first["nodes"]] == ["completed", "pending", "pending"]
@@ -115,7 +120,7 @@ def test_running_and_ready_nodes_are_ours_to_run(running: Farm) -> None:
 
 
 def test_untouched_parts_come_back_byte_for_byte(running: Farm) -> None:
-    context = '{"big": 12345678901234567890123, "e": 1E2, "zero": -0.0, "empty": [], "text": "\\ud83d\\u00e9", "n": null}'
+    context = '{"big": 12345678901234567890123, "e": 1E2, "zero": -0.0, "empty": [], "t": "\\ud83d", "n": null}'
     text = (
         '{ "schema":"langgraph.v1","workflowId":"JOB", "context": ' + context + ',\n"metadata":{"a":[ ]},'
         '"nodes":[ {"id":"ours","service":"test.echo","plane":"python","status":"pending","tags":null,'
@@ -146,14 +151,24 @@ def test_failure_without_a_handler_fails_the_job(running: Farm) -> None:
 
 def test_failure_is_taken_up(running: Farm) -> None:
     sent = graph(
-        [node("a", "test.fail"), node("ok"), node("rescue", params={"output": {"saved": True}}), node("after")],
+        [
+            node("a", "test.fail"),
+            node("ok"),
+            node("rescue", params={"output": {"saved": True}}),
+            node("after"),
+        ],
         [("a", "ok", "on_success"), ("a", "rescue", "on_failure"), ("rescue", "after")],
     )
     job = running.submit(sent)
     running.wait_status(job, "completed")
     running.wait_idle()
     assert job not in running.handed_back, "the deployed control plane would send it round for ever"
-    assert [n["status"] for n in running.snapshot(job)["nodes"]] == ["failed", "skipped", "completed", "completed"]
+    assert [n["status"] for n in running.snapshot(job)["nodes"]] == [
+        "failed",
+        "skipped",
+        "completed",
+        "completed",
+    ]
     assert running.progress[job][-1] == 1
 
 
@@ -161,7 +176,9 @@ def test_a_failing_job_lets_what_runs_finish_and_starts_nothing_new(running: Far
     sent = graph([node("bad", "test.fail"), node("slow", "test.gate"), node("next")], [("slow", "next")])
     job = running.submit(sent)
     running.wait_started(job, "slow")
-    wait_until(lambda: running.client.hget(running.keys.run(job), "failing") == "1", "the failure was recorded")
+    wait_until(
+        lambda: running.client.hget(running.keys.run(job), "failing") == "1", "the failure was recorded"
+    )
     running.open_gate(job, "slow")
     running.wait_status(job, "failed")
     running.wait_idle()
@@ -179,7 +196,9 @@ def test_retries_until_it_works(running: Farm) -> None:
 
 
 def test_retries_run_out(running: Farm) -> None:
-    sent = graph([node("a", "test.fail", params={"retryable": True}, retries={"attempt": 0, "maxAttempts": 2})])
+    sent = graph(
+        [node("a", "test.fail", params={"retryable": True}, retries={"attempt": 0, "maxAttempts": 2})]
+    )
     job = running.submit(sent)
     running.wait_status(job, "failed")
     running.wait_idle()
@@ -205,9 +224,27 @@ def test_unknown_service(running: Farm) -> None:
         ("generate.f5_to_tts", {"audioPath": 7}, {"narration": "hi"}, "bad_params", "params.audioPath"),
         ("generate.f5_to_tts", {"audioPath": "input/x.wav"}, {}, "bad_input", "input.narration"),
         ("generate.f5_to_tts", {"audioPath": "input/x.wav"}, {"narration": "  "}, "bad_input", "narration"),
-        ("generate.f5_to_tts", {"audioPath": "other/x.wav"}, {"narration": "hi"}, "bucket_not_allowed", "other"),
-        ("generate.f5_to_tts", {"audioPath": "input/none.wav"}, {"narration": "hi"}, "artifact_missing", "none.wav"),
-        ("generate.upscale_video", None, {"videoArtifact": {"bucket": "staged"}}, "bad_input", "videoArtifact.key"),
+        (
+            "generate.f5_to_tts",
+            {"audioPath": "other/x.wav"},
+            {"narration": "hi"},
+            "bucket_not_allowed",
+            "other",
+        ),
+        (
+            "generate.f5_to_tts",
+            {"audioPath": "input/none.wav"},
+            {"narration": "hi"},
+            "artifact_missing",
+            "none.wav",
+        ),
+        (
+            "generate.upscale_video",
+            None,
+            {"videoArtifact": {"bucket": "staged"}},
+            "bad_input",
+            "videoArtifact.key",
+        ),
         ("generate.upscale_video", None, "text", "bad_input", "input"),
     ],
 )
@@ -226,11 +263,18 @@ def test_capabilities(running: Farm) -> None:
     sent = graph([node("a", "info.get_capabilities", params={"includeSchema": False})])
     manifest = json.loads(running.wait_back(running.submit(sent))["nodes"][0]["output"]["workerCaps"])
     services = {item["id"] for item in manifest["capabilities"]}
-    assert {"dummy.dummy_task", "generate.f5_to_tts", "generate.infinite_talk", "generate.upscale_video"} <= services
+    assert {
+        "dummy.dummy_task",
+        "generate.f5_to_tts",
+        "generate.infinite_talk",
+        "generate.upscale_video",
+    } <= services
 
 
 def test_data_is_published_as_a_string(running: Farm) -> None:
-    job = running.submit(graph([node("a", "test.publish", params={"items": ["text", {"frame": 1}, [1.5, None]]})]))
+    job = running.submit(
+        graph([node("a", "test.publish", params={"items": ["text", {"frame": 1}, [1.5, None]]})])
+    )
     running.wait_back(job)
     assert running.data[job] == ["text", '{"frame": 1}', "[1.5, null]"]
 
@@ -248,7 +292,11 @@ def test_attempts_leave_no_orphaned_objects(running: Farm) -> None:
     env = running.env
     storage = Storage(
         StorageConfig(
-            env["MINIO_ENDPOINT"], env["MINIO_ACCESS_KEY"], env["MINIO_SECRET_KEY"], False, ("input", "staged", "output")
+            env["MINIO_ENDPOINT"],
+            env["MINIO_ACCESS_KEY"],
+            env["MINIO_SECRET_KEY"],
+            False,
+            ("input", "staged", "output"),
         )
     )
     job = running.submit(graph([node("a", "test.artifact", params={"fail_first": 1})]))

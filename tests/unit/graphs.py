@@ -25,7 +25,9 @@ def nodes(draw: st.DrawFn, node_id: str, *, plain: bool = False) -> dict[str, An
         "service": draw(st.sampled_from(["dummy.dummy_task", "some.service"])),
         "plane": draw(st.sampled_from(["python", "python", "python", "node"])),
         "status": draw(
-            st.sampled_from(["pending", "pending", "pending", "ready", "running", "completed", "failed", "skipped"])
+            st.sampled_from(
+                ["pending", "pending", "pending", "ready", "running", "completed", "failed", "skipped"]
+            )
         ),
     }
     if draw(st.booleans()):
@@ -45,7 +47,7 @@ def nodes(draw: st.DrawFn, node_id: str, *, plain: bool = False) -> dict[str, An
     for name, strategy in optional.items():
         if draw(st.booleans()):
             node[name] = draw(strategy)
-    if "error" in node and node["error"]:
+    if node.get("error"):
         node["error"]["message"] = "m"
     return node
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from myspinbot_worker.errors import BadInput, Cancelled, LeaseLost
+from myspinbot_worker.errors import Cancelled, LeaseLost
 from myspinbot_worker.storage import check_key
 from myspinbot_worker.task import PROGRESS_EVERY_SECONDS
 from tests.unit.attempts import Desk, claim
