@@ -148,12 +148,12 @@ class Completion(dramatiq.Middleware):
     def _begin(self, claim: Claim) -> None:
         assert self._keeper is not None
         assert self._scratch is not None
-        current, store = self._current, self.farm.store
+        current, store, scratch = self._current, self.farm.store, self._scratch
         cleanup = ExitStack()
         hold = cleanup.enter_context(self._keeper.hold(claim.ref, claim.token))
         current.task = Task(
             claim,
-            cleanup.enter_context(self._scratch.folder()),
+            lambda: cleanup.enter_context(scratch.folder()),
             self.farm.storage,
             report=lambda fraction: self._quietly_renew(claim, fraction),
             publish_data=lambda data: store.publish_data(claim.ref, claim.token, data),

@@ -21,6 +21,8 @@ from .redis_clients import TRANSIENT
 log = logging.getLogger(__name__)
 
 _PAGE = 500
+_CONCLUDING_MS = 1000
+"""Whoever settled the last node concludes the run; only what it left open for this long is taken up."""
 _GONE_SECONDS = 3600.0
 """A live ingestor reads every few seconds; one that has been silent this long is gone."""
 _RECHECK_FACTOR = 6
@@ -109,7 +111,7 @@ class Reconciler:
     def conclude_runs(self) -> None:
         """Conclude runs whose visit is over."""
         store = self.farm.store
-        for job in store.client.zrange(store.keys.over, 0, _PAGE):
+        for job in store.over_since(_CONCLUDING_MS, _PAGE):
             self._guarded(f"concluding {job}", partial(self._conclude, job))
 
     def _conclude(self, job: str) -> None:

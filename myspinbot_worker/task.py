@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -32,7 +33,7 @@ class Task:
 
     Args:
         claim: The started node.
-        scratch: An empty folder; gone when the attempt ends.
+        make_scratch: Makes an empty folder, which goes when the attempt ends.
         storage: Where artifacts live.
         report: Sends a fraction and renews the lease: ``ok``, ``cancelled`` or ``lost``.
         publish_data: Publishes to the job's data channel; ``False`` if the node has passed to another start.
@@ -45,7 +46,7 @@ class Task:
     def __init__(
         self,
         claim: Claim,
-        scratch: Path,
+        make_scratch: Callable[[], Path],
         storage: Storage,
         *,
         report: Callable[[float], str],
@@ -60,7 +61,7 @@ class Task:
         self.node_id = claim.node_id
         self.service = claim.service
         self.attempt = claim.token
-        self.scratch = scratch
+        self._make_scratch = make_scratch
         self.storage = storage
         self.kept: list[Artifact] = []
         self._claim = claim
@@ -71,18 +72,24 @@ class Task:
         self._device = device
         self._moved = moved
         self._clock = clock
+        self._started_at = clock()
         self._fraction = 0.0
         self._reported_at = float("-inf")
         self._learned = ""
         self._fetched = 0
 
+    @cached_property
+    def scratch(self) -> Path:
+        """A folder for this attempt's files, made at its first use; gone when the attempt ends, however it ends."""
+        return self._make_scratch()
+
     def progress(self, fraction: float) -> None:
         """Report the done part of this node, 0.0 to 1.0. Falling values are ignored; may be called often."""
         fraction = min(1.0, max(0.0, fraction))
         now = self._clock()
-        if fraction <= self._fraction or (
-            now - self._reported_at < PROGRESS_EVERY_SECONDS and fraction < 1.0
-        ):
+        # The end is always told, but for work so short that its completion tells the same at once.
+        since = self._started_at if fraction == 1.0 else self._reported_at
+        if fraction <= self._fraction or now - since < PROGRESS_EVERY_SECONDS:
             return
         self._fraction, self._reported_at = fraction, now
         self._learn(self._report(fraction))

@@ -439,6 +439,13 @@ class RunStore:
         found: list[str | None] = self.client.hmget(self.keys.runs, list(entries))
         return found
 
+    def over_since(self, least_ms: int, most: int) -> list[str]:
+        """Jobs whose run has been over for some time and is not concluded."""
+        seconds, microseconds = self.client.time()
+        now = seconds * 1000 + microseconds // 1000
+        jobs: list[str] = self.client.zrangebyscore(self.keys.over, "-inf", now - least_ms, 0, most)
+        return jobs
+
     def retire_consumer(self, consumer: str) -> bool:
         """Remove a consumer's name from the group unless entries are pending under it."""
         return bool(self._run("retire", [self.streams.data], [self.streams.group, consumer]))

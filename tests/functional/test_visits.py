@@ -120,7 +120,9 @@ def test_running_and_ready_nodes_are_ours_to_run(running: Farm) -> None:
 
 
 def test_untouched_parts_come_back_byte_for_byte(running: Farm) -> None:
-    context = '{"big": 12345678901234567890123, "e": 1E2, "zero": -0.0, "empty": [], "t": "\\ud83d", "n": null}'
+    context = (
+        '{"big": 12345678901234567890123, "e": 1E2, "zero": -0.0, "empty": [], "t": "\\ud83d", "n": null}'
+    )
     text = (
         '{ "schema":"langgraph.v1","workflowId":"JOB", "context": ' + context + ',\n"metadata":{"a":[ ]},'
         '"nodes":[ {"id":"ours","service":"test.echo","plane":"python","status":"pending","tags":null,'

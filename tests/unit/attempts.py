@@ -64,7 +64,7 @@ class Desk:
     def task(self, given: Claim | None = None, *, device: str = "cpu") -> Task:
         return Task(
             given or claim(),
-            Path("scratch"),
+            lambda: Path("scratch"),
             cast(Storage, None),
             report=self._report,
             publish_data=self._publish,

@@ -37,11 +37,17 @@ class TestProgress:
     def test_the_end_is_never_dropped(self) -> None:
         desk = Desk()
         task = desk.task()
+        desk.now += TICK
         task.progress(0.5)
         task.progress(0.9)
         task.progress(1.0)
         task.progress(1.0)
         assert desk.reported == [0.5, 1.0]
+
+    def test_the_end_of_very_short_work_is_told_by_its_completion(self) -> None:
+        desk = Desk()
+        desk.task().progress(1.0)
+        assert desk.reported == []
 
     def test_a_dropped_report_does_not_delay_the_next(self) -> None:
         desk = Desk(now=0.0)
@@ -62,7 +68,9 @@ class TestProgress:
     @pytest.mark.parametrize("fraction", [1.5, 100, math.inf])
     def test_more_than_everything_is_everything(self, fraction: float) -> None:
         desk = Desk()
-        desk.task().progress(fraction)
+        task = desk.task()
+        desk.now += TICK
+        task.progress(fraction)
         assert desk.reported == [1.0]
 
     @many
