@@ -16,7 +16,7 @@ from .capability import Capability, Payload
 from .errors import BadInput, BadOutput, BadParams, FarmError
 from .graph.payload import merge_input
 from .graph.scanner import MAX_DEPTH, nested_deeper
-from .graph.store import Claim
+from .graph.transitions import Claim
 from .redaction import redact, told
 from .redis_clients import TRANSIENT
 from .task import Task

@@ -14,7 +14,7 @@ from typing import Any
 
 import redis
 
-from .graph.store import StreamNames
+from .graph.transitions import StreamNames
 from .keys import job as job_key
 
 _PAGE = 500

@@ -23,7 +23,7 @@ from .engines import engine_set
 from .errors import StorageError
 from .farm import Farm
 from .graph.plan import State
-from .graph.store import Claim, Refused
+from .graph.transitions import Claim, Refused
 from .keys import NodeRef
 from .lease_keeper import LeaseKeeper
 from .metrics import WorkerMetrics

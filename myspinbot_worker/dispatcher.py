@@ -18,7 +18,8 @@ from .broker import MESSAGE_ID, FarmBroker
 from .errors import UnknownService
 from .graph.ending import Ending, Handoff, end_visit
 from .graph.plan import State
-from .graph.store import Claim, ReadyNode, RunStore
+from .graph.store import RunStore
+from .graph.transitions import Claim, ReadyNode
 
 log = logging.getLogger(__name__)
 

@@ -17,7 +17,8 @@ from .config import Settings
 from .dispatcher import Dispatcher
 from .graph.ending import Ending, Handoff
 from .graph.messages import Messages
-from .graph.store import Limits, RunStore, StreamNames
+from .graph.store import RunStore
+from .graph.transitions import Limits, StreamNames
 from .keys import Keys
 from .redis_clients import connect
 from .storage import Storage, StorageConfig
@@ -25,6 +26,20 @@ from .task import worker_name
 
 QUEUES = ("gpu", "cpu")
 """One queue per kind of device."""
+
+
+def storage_of(settings: Settings) -> Storage:
+    """Object storage as the settings have it."""
+    given = settings.storage
+    return Storage(
+        StorageConfig(
+            endpoint=given.endpoint,
+            access_key=given.access_key.get_secret_value(),
+            secret_key=given.secret_key.get_secret_value(),
+            use_ssl=given.use_ssl,
+            buckets=given.buckets,
+        )
+    )
 
 
 @dataclass(frozen=True)
@@ -81,16 +96,7 @@ class Farm:
 
     @cached_property
     def storage(self) -> Storage:
-        given = self.settings.storage
-        return Storage(
-            StorageConfig(
-                endpoint=given.endpoint,
-                access_key=given.access_key.get_secret_value(),
-                secret_key=given.secret_key.get_secret_value(),
-                use_ssl=given.use_ssl,
-                buckets=given.buckets,
-            )
-        )
+        return storage_of(self.settings)
 
     def dispatcher(self, on_conclude: Callable[[str, Ending], None] = lambda job, ending: None) -> Dispatcher:
         farm = self.settings.farm

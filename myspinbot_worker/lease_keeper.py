@@ -28,7 +28,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from .graph.messages import Messages
-from .graph.store import Limits, RunStore
+from .graph.store import RunStore
+from .graph.transitions import Limits
 from .keys import Keys, NodeRef
 from .redis_clients import TRANSIENT, connect
 

@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 from .engines import EngineSet
 from .errors import Cancelled, LeaseLost
-from .graph.store import Claim
+from .graph.transitions import Claim
 from .storage import Artifact, Storage
 from .stream_adapter import StreamAdapter
 

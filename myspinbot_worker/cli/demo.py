@@ -20,7 +20,7 @@ from .setup import FAILED, INTERRUPTED, fail
 
 if TYPE_CHECKING:
     from ..demo.stage import Stage
-    from ..inspection import Concluded
+    from ..job_state import Concluded
 
 GIVE_UP_SECONDS = 1800.0
 

@@ -15,7 +15,8 @@ from typing import Any, Protocol, Self
 from redis.client import PubSub
 
 from ..graph.messages import Messages
-from ..inspection import Concluded, Inspector, JobState
+from ..inspection import Inspector
+from ..job_state import Concluded, JobState
 from ..redis_clients import TRANSIENT
 
 LOOK_SECONDS = 0.5

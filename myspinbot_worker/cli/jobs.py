@@ -10,7 +10,7 @@ import click
 
 from ..admission import Admission, read_entry
 from ..errors import RejectedEntry
-from ..inspection import Concluded, JobState
+from ..job_state import Concluded, JobState
 from .following import Follower, TookTooLong, UnknownJob
 from .graph_text import job_id_of, with_job_id
 from .output import ago, clean, make_console, moment, percent, print_json, print_line, print_table

@@ -61,18 +61,9 @@ def machine_checks(settings: Settings) -> list[Check]:
 
 
 def _probe(settings: Settings) -> Probe:
-    from ..storage import Storage, StorageConfig
+    from ..farm import storage_of
 
-    given = settings.storage
-    return Storage(
-        StorageConfig(
-            endpoint=given.endpoint,
-            access_key=given.access_key.get_secret_value(),
-            secret_key=given.secret_key.get_secret_value(),
-            use_ssl=given.use_ssl,
-            buckets=given.buckets,
-        )
-    )
+    return storage_of(settings)
 
 
 def storage(probe: Callable[[], Probe], endpoint: str, buckets: Sequence[str]) -> Finding:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..inspection import Concluded, JobState, NodeState, RunSummary
+from ..job_state import Concluded, JobState, NodeState, RunSummary
 from .output import moment
 
 

@@ -10,7 +10,7 @@ import redis
 from redis.exceptions import NoPermissionError
 
 from ..config_values import masked_url
-from ..graph.store import StreamNames
+from ..graph.transitions import StreamNames
 from ..keys import Keys
 from .finding import Check, Finding, error, ok, warning
 from .output import clean, duration

@@ -62,7 +62,7 @@ class Setup:
 
     @cached_property
     def inspector(self) -> Inspector:
-        from ..graph.store import StreamNames
+        from ..graph.transitions import StreamNames
         from ..inspection import Inspector
         from ..keys import Keys
 

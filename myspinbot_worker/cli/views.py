@@ -13,7 +13,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from ..inspection import Concluded, JobState, NodeState, count_states
+from ..job_state import Concluded, JobState, NodeState, count_states
 from .output import COLOURS, clean, duration, percent, print_line
 from .records import concluded_record, node_record
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import redis
 
-from ..graph.store import StreamNames
+from ..graph.transitions import StreamNames
 from ..redis_clients import TRANSIENT
 
 GROUP = "control-executor"

@@ -23,7 +23,8 @@ from myspinbot_worker.cli import COMMANDS, main
 from myspinbot_worker.cli.following import Follower, TookTooLong, UnknownJob
 from myspinbot_worker.cli.setup import Setup
 from myspinbot_worker.embedded import EmbeddedRedis
-from myspinbot_worker.inspection import Concluded, Inspector, JobState
+from myspinbot_worker.inspection import Inspector
+from myspinbot_worker.job_state import Concluded, JobState
 from tests.functional.harness import PATIENCE, ROOT, Farm, Process, graph, node, wait_until
 
 PROGRAM = [sys.executable, "-m", "myspinbot_worker"]

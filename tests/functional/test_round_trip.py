@@ -13,7 +13,8 @@ from myspinbot_worker.admission import read_entry
 from myspinbot_worker.graph.ending import Handoff, end_visit
 from myspinbot_worker.graph.messages import Messages
 from myspinbot_worker.graph.plan import State
-from myspinbot_worker.graph.store import Claim, RunStore
+from myspinbot_worker.graph.store import RunStore
+from myspinbot_worker.graph.transitions import Claim
 from myspinbot_worker.keys import NodeRef
 from tests.unit.graphs import graphs, text_of
 

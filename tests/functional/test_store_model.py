@@ -12,7 +12,8 @@ from myspinbot_worker.graph.document import Document
 from myspinbot_worker.graph.machine import Run
 from myspinbot_worker.graph.messages import Messages
 from myspinbot_worker.graph.plan import State, make_plan
-from myspinbot_worker.graph.store import Limits, RunStore, Settled
+from myspinbot_worker.graph.store import RunStore
+from myspinbot_worker.graph.transitions import Limits, Settled
 from myspinbot_worker.keys import NodeRef
 from tests.unit.graphs import graphs, text_of
 

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from myspinbot_worker.engines import EngineSet
 from myspinbot_worker.errors import EngineUnavailable
-from myspinbot_worker.graph.store import Claim
+from myspinbot_worker.graph.transitions import Claim
 from myspinbot_worker.keys import NodeRef
 from myspinbot_worker.storage import Storage
 from myspinbot_worker.task import Task

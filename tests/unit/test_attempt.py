@@ -18,7 +18,7 @@ from myspinbot_worker import errors
 from myspinbot_worker.attempt import Outcome, classify, outcome_of_error, run_attempt
 from myspinbot_worker.capability import Capability, Payload, Registry, Retry, capability
 from myspinbot_worker.errors import BadInput, BadOutput, BadParams, FarmError
-from myspinbot_worker.graph.store import Claim
+from myspinbot_worker.graph.transitions import Claim
 from myspinbot_worker.redaction import redact
 from myspinbot_worker.task import Task
 from tests.unit.attempts import Desk, claim

@@ -15,7 +15,8 @@ from myspinbot_worker.cli.output import ago, clean, duration, moment, percent
 from myspinbot_worker.cli.records import job_record
 from myspinbot_worker.cli.views import JobView, most_telling, render_job
 from myspinbot_worker.graph.document import Document
-from myspinbot_worker.inspection import Concluded, JobState, NodeState, count_states, nodes_of_graph
+from myspinbot_worker.inspection import nodes_of_graph
+from myspinbot_worker.job_state import Concluded, JobState, NodeState, count_states
 from tests.unit.graphs import graphs, text_of
 
 STATES = ("waiting", "ready", "running", "completed", "failed", "skipped")
