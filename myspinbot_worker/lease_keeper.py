@@ -54,7 +54,7 @@ class Holding:
     ref: NodeRef
 
 
-class Slots:
+class LeaseSlots:
     """The shared memory between a worker and its keeper."""
 
     def __init__(self, file: IO[bytes], count: int) -> None:
@@ -95,7 +95,7 @@ class Slots:
 class Hold:
     """A lease being kept; what the keeper learned about it."""
 
-    def __init__(self, slots: Slots, slot: int, generation: int) -> None:
+    def __init__(self, slots: LeaseSlots, slot: int, generation: int) -> None:
         self._slots, self._slot, self._generation = slots, slot, generation
 
     @property
@@ -118,7 +118,7 @@ class LeaseKeeper:
         self._settings = {"url": url, "namespace": namespace, "lease_ms": lease_ms, "count": count}
         self._file = tempfile.TemporaryFile(prefix="myspinbot-leases-")  # noqa: SIM115 - lives as long as the worker
         self._file.truncate(_SLOT * count)
-        self._slots = Slots(self._file, count)
+        self._slots = LeaseSlots(self._file, count)
         self._free = list(range(count))
         self._generation = 0
         self._lock = threading.Lock()
@@ -194,7 +194,7 @@ def _is_stopped(pid: int) -> bool:
 class _Renewals:
     """The keeper's side: which slots to renew now."""
 
-    def __init__(self, slots: Slots, store: RunStore, worker: int, period: float) -> None:
+    def __init__(self, slots: LeaseSlots, store: RunStore, worker: int, period: float) -> None:
         self._slots, self._store, self._worker, self._period = slots, store, worker, period
         self._next: dict[int, tuple[int, float]] = {}
 
@@ -225,7 +225,7 @@ class _Renewals:
 
 def _main() -> None:
     settings: dict[str, Any] = json.loads(sys.stdin.buffer.readline())
-    slots = Slots(os.fdopen(settings["fd"], "r+b", buffering=0), settings["count"])
+    slots = LeaseSlots(os.fdopen(settings["fd"], "r+b", buffering=0), settings["count"])
     store = RunStore(
         connect(settings["url"], text=True),
         Keys(settings["namespace"]),

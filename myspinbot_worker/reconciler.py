@@ -53,6 +53,7 @@ class Reconciler:
         self.consumer = consumer
         self.stopping = stopping
         self.beat = time.monotonic()
+        self._done: dict[str, float] = {}
 
     def run(self) -> None:
         """Look until stopped."""
@@ -62,15 +63,18 @@ class Reconciler:
 
     def look(self) -> None:
         """One look at everything; what fails is looked at again the next time and holds up nothing else."""
-        for step in (
-            self.expire_leases,
-            self.resend_messages,
-            self.conclude_runs,
-            self.adopt_entries,
-            self.maintain_queues,
-            self.forget_consumers,
+        for step, period in (
+            (self.expire_leases, 0.0),
+            (self.resend_messages, 0.0),
+            (self.conclude_runs, 0.0),
+            (self.adopt_entries, 0.0),
+            (self.maintain_queues, self.farm.settings.farm.heartbeat_seconds / 6),
+            (self.forget_consumers, _GONE_SECONDS / 60),
         ):
-            self._guarded(step.__name__, step)
+            now = time.monotonic()
+            if now - self._done.get(step.__name__, float("-inf")) >= period:
+                self._done[step.__name__] = now
+                self._guarded(step.__name__, step)
 
     def _guarded(self, what: str, step: Callable[[], None]) -> None:
         try:
