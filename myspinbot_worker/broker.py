@@ -15,7 +15,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from itertools import islice
+from typing import Any, TypeVar
 
 import dramatiq
 import redis
@@ -26,8 +27,12 @@ from dramatiq.errors import ConnectionClosed
 
 from .redis_clients import BLOCK_SECONDS
 
+T = TypeVar("T")
+
 MESSAGE_ID = "redis_message_id"
 """The message option under which Dramatiq's Redis broker files a message."""
+
+_MESSAGES_A_TRIP = 500
 
 
 class Slots:
@@ -161,6 +166,12 @@ def _connection_errors() -> Iterator[None]:
         raise ConnectionClosed(error) from None  # type: ignore[no-untyped-call]
 
 
+def _batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    remaining = iter(items)
+    while batch := list(islice(remaining, size)):
+        yield batch
+
+
 class FarmBroker(RedisBroker):
     """See the module.
 
@@ -186,7 +197,11 @@ class FarmBroker(RedisBroker):
             middleware=list(middleware),
         )
         self.slots = Slots()
-        self._maintaining = threading.local()
+        self._thread = threading.local()
+        script = self.scripts["dispatch"]
+        self.scripts["dispatch"] = lambda keys, args: script(
+            keys=keys, args=args, client=getattr(self._thread, "pipeline", None)
+        )
 
     @property
     def consumer_class(self) -> type[FarmConsumer]:
@@ -211,6 +226,21 @@ class FarmBroker(RedisBroker):
         self.do_enqueue(queue, options[MESSAGE_ID], message.encode())
         self.emit_after("enqueue", message, delay)
         return message
+
+    def enqueue_all(self, messages: Iterable[dramatiq.Message[Any]]) -> None:
+        """Queue many messages in few round trips."""
+        for batch in _batches(messages, _MESSAGES_A_TRIP):
+            if len(batch) == 1:
+                self.enqueue(batch[0])  # a pipeline asks once more whether the server knows its scripts
+                continue
+            with self.client.pipeline(transaction=False) as pipe:
+                self._thread.pipeline = pipe
+                try:
+                    for message in batch:
+                        self.enqueue(message)
+                finally:
+                    self._thread.pipeline = None
+                pipe.execute()
 
     def missing(self, messages: Sequence[tuple[str, str]]) -> list[bool]:
         """For each (queue, message id), whether no such message is queued or being worked on."""
@@ -237,11 +267,11 @@ class FarmBroker(RedisBroker):
     def maintain(self, queue: str) -> None:
         """Take back what dead processes left unacknowledged."""
         for name in (queue, dq_name(queue)):
-            self._maintaining.now = True
+            self._thread.maintaining = True
             try:
                 self.do_fetch(name, 0)
             finally:
-                self._maintaining.now = False
+                self._thread.maintaining = False
 
     def _should_do_maintenance(self, command: str) -> int:
-        return int(getattr(self._maintaining, "now", False))
+        return int(getattr(self._thread, "maintaining", False))

@@ -66,13 +66,19 @@ class Dispatcher:
         """Send each node's message; a node of an unknown service fails here, and the graph goes on from it."""
         pending = list(nodes)
         while pending:
-            node = pending.pop(0)
-            queue = self.route(node.service)
-            if queue is not None:
-                self.broker.enqueue(node_message(node, queue))
-                continue
-            error = UnknownService(f"no capability of this farm serves {node.service!r}")
-            pending += self.fail(node, error.code, error.message)
+            messages = []
+            failed: list[ReadyNode] = []
+            for node in pending:
+                queue = self.route(node.service)
+                if queue is None:
+                    failed.append(node)
+                else:
+                    messages.append(node_message(node, queue))
+            self.broker.enqueue_all(messages)
+            pending = []
+            for node in failed:
+                error = UnknownService(f"no capability of this farm serves {node.service!r}")
+                pending += self.fail(node, error.code, error.message)
 
     def fail(self, node: ReadyNode, code: str, message: str) -> tuple[ReadyNode, ...]:
         """Fail a ready node without running it; the nodes that became ready by it."""

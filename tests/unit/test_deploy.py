@@ -455,9 +455,8 @@ def test_pip_keeps_no_cache(path: str) -> None:
 
 
 def test_extras_exist() -> None:
-    named = [
-        part for path in DOCKERFILES for part in re.findall(r"(?:\.\[|ARG EXTRAS=\")([\w,]+)[\]\"]", (ROOT / path).read_text())
-    ]
+    pattern = r"(?:\.\[|ARG EXTRAS=\")([\w,]+)[\]\"]"
+    named = [part for path in DOCKERFILES for part in re.findall(pattern, (ROOT / path).read_text())]
     named += [service["build"].get("args", {}).get("EXTRAS", "") for service in FARM.values()]
     extras = {extra for part in named for extra in part.split(",") if extra}
     assert extras == {"gpu", "preview", "speech"}
