@@ -86,6 +86,7 @@ class Completion(dramatiq.Middleware):
             # The node stays ready; the reconciler sees that its message is gone and sends another.
             raise SkipMessage(f"stopping before node {message.args[2]} could be claimed") from None
         if isinstance(answer, Refused):
+            log.info("node %s of job %s is not started: %s", message.args[2], ref.job, answer.reason)
             self._come_back(message, answer)
             raise SkipMessage(f"node {message.args[2]} of job {ref.job}: {answer.reason}")
         self.metrics.waited(answer.service, time.time() - message.message_timestamp / 1000)

@@ -13,7 +13,11 @@ from pathlib import Path
 import pytest
 import redis
 
+from myspinbot_worker.broker import FarmBroker
+from myspinbot_worker.dispatcher import node_message
 from myspinbot_worker.embedded import EmbeddedRedis, EmbeddedS3
+from myspinbot_worker.graph.transitions import ReadyNode
+from myspinbot_worker.keys import NodeRef
 
 from .conftest import farm_environment
 from .harness import Farm, graph, node, wait_until
@@ -255,3 +259,23 @@ def test_redis_restarts_under_load(
         assert {len(farm.handed_back[job]) for job in jobs} == {1}
         for job in jobs:
             assert json.loads(farm.raw_hand_backs[job][0])["nodes"][2]["status"] == "completed"
+
+
+def test_a_worker_comes_back_after_the_lease_on_its_own(farm: Farm) -> None:
+    """It finds the node leased; the holder dies; no ingestor is there to notice."""
+    ingestor = farm.start_ingestor()
+    holder = farm.start_worker()
+    job = farm.submit(graph([node("a", "test.gate")]))
+    farm.wait_started(job, "a")
+    ingestor.stop()
+    entry = farm.client.hget(farm.keys.run(job), "entry")
+    again = node_message(ReadyNode(NodeRef(entry, 0, job), 1, "test.gate", "a"), "gpu")
+    with redis.Redis.from_url(farm.env["REDIS_URL"]) as client:
+        FarmBroker(client, farm.keys.broker, 60_000, []).enqueue(again)
+        other = farm.start_worker()
+        other.wait_for("leased")
+        holder.kill()
+        assert farm.wait_started(job, "a")["attempt"] == 2
+        farm.open_gate(job, "a")
+        farm.wait_back(job)
+    farm.start_ingestor()
