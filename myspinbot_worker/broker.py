@@ -13,6 +13,7 @@ Three things differ from the stock Redis broker, each for a reason measured on i
 from __future__ import annotations
 
 import threading
+from collections import defaultdict
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
@@ -90,6 +91,11 @@ class FarmConsumer(Consumer):
         self.queue = queue_name
         self.is_delay_queue = queue_name.endswith(".DQ")
         self._delayed = 0
+        if self.is_delay_queue:
+            # Dramatiq replaces a consumer whose connection broke, and forgets the delayed messages it held.
+            broker.held[queue_name].clear()
+        with _connection_errors():
+            broker.return_unheld(queue_name)
 
     def ack(self, message: MessageProxy) -> None:
         with _connection_errors(), self._released(message):
@@ -107,7 +113,7 @@ class FarmConsumer(Consumer):
         with _connection_errors():
             self.broker.do_requeue(self.queue, *ids)
         for message in held:
-            self.broker.slots.release(id(message))
+            self._let_go(message)
 
     def __next__(self) -> MessageProxy | None:
         with _connection_errors():
@@ -138,7 +144,9 @@ class FarmConsumer(Consumer):
     def _fetch(self) -> MessageProxy | None:
         while data := self.broker.do_fetch(self.queue, 1):
             if data[0] is not None:
-                return MessageProxy(dramatiq.Message.decode(data[0]))
+                message = MessageProxy(dramatiq.Message.decode(data[0]))
+                self.broker.held[self.queue].add(message.options[MESSAGE_ID])
+                return message
             # The id was queued twice and its message is done; Dramatiq's fetch has noted it as ours.
             self.broker.forget_fetched(self.queue)
         return None
@@ -155,7 +163,11 @@ class FarmConsumer(Consumer):
             yield
         finally:
             self._delayed = max(0, self._delayed - 1)
-            self.broker.slots.release(id(message))
+            self._let_go(message)
+
+    def _let_go(self, message: MessageProxy) -> None:
+        self.broker.held[self.queue].discard(message.options[MESSAGE_ID])
+        self.broker.slots.release(id(message))
 
 
 @contextmanager
@@ -176,7 +188,8 @@ class FarmBroker(RedisBroker):
     """See the module.
 
     Args:
-        client: Must not decode responses.
+        client: Must not decode responses, nor send a command again whose reply was lost: a fetch done twice
+            would take two messages and see one.
         namespace: Prefix of Dramatiq's keys.
         heartbeat_ms: After how long without a command a process' unacknowledged messages are taken back.
     """
@@ -197,6 +210,8 @@ class FarmBroker(RedisBroker):
             middleware=list(middleware),
         )
         self.slots = Slots()
+        self.held: defaultdict[str, set[str]] = defaultdict(set)
+        """Per queue, ids of the messages this process has in hand."""
         self._thread = threading.local()
         script = self.scripts["dispatch"]
         self.scripts["dispatch"] = lambda keys, args: script(
@@ -253,11 +268,20 @@ class FarmBroker(RedisBroker):
         """How many messages wait in a queue."""
         return int(self.client.llen(self.queue_key(queue)))
 
+    def return_unheld(self, queue: str) -> None:
+        """Put back messages that count as this process' but never arrived: the reply to a fetch was lost."""
+        fetched = {item.decode() for item in self.client.smembers(self._unacknowledged(queue))}
+        lost = fetched - self.held[queue]
+        if lost:
+            self.do_requeue(queue, *sorted(lost))
+
+    def _unacknowledged(self, queue: str) -> str:
+        return f"{self.namespace}:__acks__.{self.broker_id}.{queue}"
+
     def forget_fetched(self, queue: str) -> None:
         """Drop ids of finished messages from this process' unacknowledged set."""
-        acks = f"{self.namespace}:__acks__.{self.broker_id}.{queue}"
-        held = self.client.smembers(acks)
-        ids = sorted(held)
+        acks = self._unacknowledged(queue)
+        ids = sorted(self.client.smembers(acks))
         if ids:
             alive = self.client.hmget(f"{self.queue_key(queue)}.msgs", ids)
             gone = [message_id for message_id, data in zip(ids, alive, strict=True) if data is None]

@@ -11,6 +11,7 @@ import logging
 import threading
 import time
 from contextlib import ExitStack
+from uuid import uuid4
 
 import dramatiq
 from dramatiq.broker import MessageProxy
@@ -77,10 +78,10 @@ class Completion(dramatiq.Middleware):
         )
 
     def before_process_message(self, broker: dramatiq.Broker, message: MessageProxy) -> None:
-        ref, token = NodeRef.parse(message.args[0]), int(message.args[1])
+        ref, token, call = NodeRef.parse(message.args[0]), int(message.args[1]), uuid4().hex
         try:
             answer = until_done(
-                lambda: self.farm.store.claim(ref, token, self.worker), self._stopping, self._redis_away
+                lambda: self.farm.store.claim(ref, token, self.worker, call), self._stopping, self._redis_away
             )
         except Stopped:
             # The node stays ready; the reconciler sees that its message is gone and sends another.

@@ -57,7 +57,7 @@ class Farm:
 
     @cached_property
     def binary_client(self) -> redis.Redis:
-        """Redis, replies as bytes: for what others wrote, and for Dramatiq."""
+        """Redis, replies as bytes: for what others wrote."""
         return connect(self.settings.redis.url, text=False)
 
     @cached_property
@@ -85,7 +85,7 @@ class Farm:
     @cached_property
     def broker(self) -> FarmBroker:
         broker = FarmBroker(
-            self.binary_client,
+            connect(self.settings.redis.url, text=False, resend=False),
             self.store.keys.broker,
             round(self.settings.farm.heartbeat_seconds * 1000),
             self.middleware,

@@ -36,11 +36,12 @@ BLOCK_SECONDS = 2.0
 """How long one blocking read waits; also bounds how long a stop takes."""
 
 
-def connect(url: str, *, text: bool) -> redis.Redis:
-    """A client with one retry of a broken connection, whose reads outlast every blocking command we send.
+def connect(url: str, *, text: bool, resend: bool = True) -> redis.Redis:
+    """A client whose reads outlast every blocking command we send.
 
     Args:
         text: Decode replies as UTF-8; entries of others' making must be read without.
+        resend: Send a command once more whose reply was lost. All our scripts may run twice.
     """
     return redis.Redis.from_url(
         url,
@@ -49,9 +50,8 @@ def connect(url: str, *, text: bool) -> redis.Redis:
         socket_connect_timeout=5,
         socket_keepalive=True,
         health_check_interval=30,
-        # All our commands are scripts that may run twice, so a command whose reply was lost is sent again.
-        retry=Retry(ExponentialBackoff(cap=0.5, base=0.05), 1),
-        retry_on_error=[ConnectionError, TimeoutError],
+        retry=Retry(ExponentialBackoff(cap=0.5, base=0.05), int(resend)),
+        retry_on_error=[ConnectionError, TimeoutError] if resend else [],
     )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import redis
 
@@ -129,8 +130,14 @@ class RunStore:
             for index in ready
         ]
 
-    def claim(self, ref: NodeRef, token: int, worker: str) -> Claim | Refused:
-        """Start a node; ``token`` is the start number its message carries."""
+    def claim(self, ref: NodeRef, token: int, worker: str, call: str | None = None) -> Claim | Refused:
+        """Start a node.
+
+        Args:
+            token: The start number its message carries.
+            call: A name for this call; asked again under the same name, because the reply was lost, the
+                same start is given again.
+        """
         reply = self._run(
             "claim",
             [
@@ -150,6 +157,7 @@ class RunStore:
                 self.limits.max_lost_attempts,
                 self.messages.status_channel(ref.job),
                 self.messages.status_message(ref.job, "running"),
+                call or uuid4().hex,
             ],
         )
         if reply[0] != "ok":

@@ -13,7 +13,7 @@ from myspinbot_worker.graph.machine import Run
 from myspinbot_worker.graph.messages import Messages
 from myspinbot_worker.graph.plan import State, make_plan
 from myspinbot_worker.graph.store import RunStore
-from myspinbot_worker.graph.transitions import Limits, Settled
+from myspinbot_worker.graph.transitions import Claim, Limits, Refused, Settled
 from myspinbot_worker.keys import NodeRef
 from tests.unit.graphs import graphs, text_of
 
@@ -149,3 +149,20 @@ def test_payloads_pass_through_unchanged(text_client: redis.Redis) -> None:
     claim = walk.store.claim(walk.ref(0), 1, "worker")
     assert claim.params == params  # type: ignore[union-attr]
     assert claim.outputs == ('{"x": [] }',)  # type: ignore[union-attr]
+
+
+def test_a_claim_whose_reply_was_lost_is_given_again(text_client: redis.Redis) -> None:
+    text = (
+        '{"schema":"langgraph.v1","workflowId":"job-1","edges":[],"nodes":['
+        '{"id":"a","service":"s","plane":"python","status":"pending"}]}'
+    )
+    walk = Walk(text_client, Document.parse(text), keep_going=False)
+    first = walk.store.claim(walk.ref(0), 1, "worker", "call-1")
+    assert isinstance(first, Claim)
+    again = walk.store.claim(walk.ref(0), 1, "worker", "call-1")
+    assert again == first
+    other = walk.store.claim(walk.ref(0), 1, "worker", "call-2")
+    assert isinstance(other, Refused)
+    assert other.reason == "leased"
+    walk.model.claim(0, 1, walk.now, LEASE_MS)
+    walk.compare()

@@ -3,20 +3,24 @@
 -- KEYS: 1 run hash  2 payload hash  3 leases (zset)  4 outbox (zset)  5 counters (hash)
 -- ARGV: 1 entry id  2 node index  3 the token this start would get  4 lease (ms)  5 worker name
 --       6 member of leases and outbox  7 most lost attempts  8 status channel  9 "running" message
+--      10 a name for this very call: asked again under it (the reply was lost), the same start is given again
 -- Returns {"ok", token, failed attempts, lost attempts, progress, weight, node id, service,
 --          params, input, retries, output of each source in edge order...} ("" where absent)
 --       | {"gone"} | {"cancelled"} | {"halted"} | {"leased", ms left} | {"lost"} | {"finished"} | {"stale"}
 local run, i = KEYS[1], ARGV[2]
 local r = redis.call('HMGET', run, 'entry', 'cancelled', 'over', 'failing', 'keep', 'started', 'progress',
-  's:' .. i, 't:' .. i, 'l:' .. i, 'a:' .. i, 'x:' .. i, 'p:' .. i, 'd:' .. i, 'v:' .. i)
+  's:' .. i, 't:' .. i, 'l:' .. i, 'a:' .. i, 'x:' .. i, 'p:' .. i, 'd:' .. i, 'v:' .. i, 'c:' .. i)
 if r[1] ~= ARGV[1] then return {'gone'} end
-if r[2] then return {'cancelled'} end
-if r[3] == '1' or (r[4] == '1' and r[5] == '0') then return {'halted'} end
+local given_before = r[8] == 'R' and r[16] == ARGV[10]
+if r[2] and not given_before then return {'cancelled'} end
+if not given_before and (r[3] == '1' or (r[4] == '1' and r[5] == '0')) then return {'halted'} end
 
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local state, token, lost = r[8], tonumber(r[9] or '0'), tonumber(r[12] or '0')
-if state == 'R' then
+if given_before then
+  token = token - 1
+elseif state == 'R' then
   local left = tonumber(r[10]) - now
   if left > 0 then return {'leased', left} end
   if lost + 1 >= tonumber(ARGV[7]) then return {'lost'} end
@@ -33,7 +37,7 @@ end
 
 token = token + 1
 redis.call('HSET', run, 's:' .. i, 'R', 't:' .. i, token, 'l:' .. i, now + tonumber(ARGV[4]), 'k:' .. i, ARGV[5],
-  'b:' .. i, now)
+  'b:' .. i, now, 'c:' .. i, ARGV[10])
 redis.call('ZADD', KEYS[3], now + tonumber(ARGV[4]), ARGV[6])
 redis.call('ZREM', KEYS[4], ARGV[6])
 if not r[6] then
