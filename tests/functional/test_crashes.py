@@ -279,3 +279,24 @@ def test_a_worker_comes_back_after_the_lease_on_its_own(farm: Farm) -> None:
         farm.open_gate(job, "a")
         farm.wait_back(job)
     farm.start_ingestor()
+
+
+def test_connections_cut_under_load(farm: Farm) -> None:
+    """Replies get lost at any command of any process; every job still comes back once."""
+    farm.start_ingestor()
+    farm.start_worker("-Q", "cpu", count=2)
+    jobs = [
+        farm.submit(graph([node(f"n{i}") for i in range(4)], [(f"n{i}", f"n{i + 1}") for i in range(3)]))
+        for _ in range(60)
+    ]
+    with redis.Redis.from_url(farm.env["REDIS_URL"]) as client:
+        for cut in range(12):
+            wait_until(lambda n=cut * 4: len(farm.handed_back) >= n, "work goes on")  # type: ignore[misc]
+            client.client_kill_filter(_type="normal", skipme=True)
+    for job in jobs:
+        farm.wait_back(job)
+    farm.wait_idle()
+    assert {len(farm.handed_back[job]) for job in jobs} == {1}
+    for job in jobs:
+        states = [n["status"] for n in farm.handed_back[job][0]["nodes"]]
+        assert states == ["completed"] * 4
