@@ -240,6 +240,13 @@ class Farm:
         process.wait_for("Worker process is ready for action", count)
         return process
 
+    @property
+    def scratch_folder(self) -> Path:
+        """A folder of this test's."""
+        folder = Path(self.env["WORKER_HOME"])
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
     def stop_all(self) -> None:
         running = [process for process in self.processes if process.returncode is None]
         for process in running:

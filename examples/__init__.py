@@ -1,0 +1,1 @@
+"""Capabilities to learn from; each runs in the tests."""
