@@ -17,6 +17,7 @@ import dramatiq
 from dramatiq.broker import MessageProxy
 from dramatiq.middleware import SkipMessage
 
+from . import boot
 from .attempt import Outcome, outcome_of_error, run_attempt
 from .broker import MESSAGE_ID
 from .dispatcher import Dispatcher
@@ -68,14 +69,15 @@ class Completion(dramatiq.Middleware):
         settings = self.farm.settings
         redact_logs(self.farm.secrets)
         self.worker = worker_name()
-        self._dispatcher = self.farm.dispatcher()
-        self._scratch = ScratchRoot(settings.farm.scratch_dir)
-        self._keeper = LeaseKeeper(
-            settings.redis.url,
-            settings.farm.namespace,
-            self.farm.store.limits.lease_ms,
-            worker.worker_threads,
-        )
+        with boot.or_exit("setting up the worker"):
+            self._dispatcher = self.farm.dispatcher()
+            self._scratch = ScratchRoot(settings.farm.scratch_dir)
+            self._keeper = LeaseKeeper(
+                settings.redis.url,
+                settings.farm.namespace,
+                self.farm.store.limits.lease_ms,
+                worker.worker_threads,
+            )
 
     def before_process_message(self, broker: dramatiq.Broker, message: MessageProxy) -> None:
         ref, token, call = NodeRef.parse(message.args[0]), int(message.args[1]), uuid4().hex

@@ -6,6 +6,7 @@ import logging
 
 import dramatiq
 
+from . import boot
 from .broker import FarmBroker
 from .completion import Completion
 from .config import Settings
@@ -32,7 +33,8 @@ class DeviceOwner(dramatiq.Middleware):
         limits = {GPU_QUEUE: min(threads, GPU_MESSAGES)}
         if not worker.consumer_whitelist or GPU_QUEUE in worker.consumer_whitelist:
             farm = self._settings.farm
-            self.lease = claim_device(list_devices(farm.gpu_devices), farm.gpu_lock_dir)
+            with boot.or_exit("taking a device"):
+                self.lease = claim_device(list_devices(farm.gpu_devices), farm.gpu_lock_dir)
             if self.lease is None:
                 log.error(
                     "every device (%s) is taken by another process: this one leaves the gpu queue alone; "

@@ -210,6 +210,10 @@ class Farm:
     # Processes.
 
     @staticmethod
+    def python() -> list[str]:
+        return [sys.executable]
+
+    @staticmethod
     def start_command(*arguments: str) -> list[str]:
         """The command line of ``myspinbot-worker`` with these arguments."""
         return [sys.executable, "-m", "myspinbot_worker", *arguments]
