@@ -270,7 +270,8 @@ class FarmBroker(RedisBroker):
 
     def return_unheld(self, queue: str) -> None:
         """Put back messages that count as this process' but never arrived: the reply to a fetch was lost."""
-        fetched = {item.decode() for item in self.client.smembers(self._unacknowledged(queue))}
+        members: Any = self.client.smembers(self._unacknowledged(queue))
+        fetched = {member.decode() for member in members}
         lost = fetched - self.held[queue]
         if lost:
             self.do_requeue(queue, *sorted(lost))

@@ -44,7 +44,7 @@ _ANSWER_AT = _SLOT - _ANSWER.size
 _VERDICTS = ("", "cancelled", "lost")
 _FIRST_RENEWAL_SECONDS = 1.0
 _RESTART_SECONDS = 1.0
-"""One that dies at once is not started again at once."""
+"""One that dies again at once is not started again at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,15 +175,15 @@ class LeaseKeeper:
         return child
 
     def _supervise(self) -> None:
-        started = time.monotonic()
+        restarted = float("-inf")
         while True:
             self._child.wait()
             if self._closing.is_set():
                 return
             log.error("the lease keeper died with code %s; starting another", self._child.returncode)
-            if time.monotonic() - started < _RESTART_SECONDS and self._closing.wait(_RESTART_SECONDS):
+            if time.monotonic() - restarted < _RESTART_SECONDS and self._closing.wait(_RESTART_SECONDS):
                 return
-            started = time.monotonic()
+            restarted = time.monotonic()
             with self._lock:
                 self._child = self._spawn()
 
