@@ -8,9 +8,8 @@ from .harness import Farm, graph, node
 def test_subtitles(farm: Farm) -> None:
     from myspinbot_worker.storage import Storage, StorageConfig
 
-    module = {"FARM_ACTOR_MODULES": "examples.subtitles"}
-    farm.start_ingestor(**module)
-    farm.start_worker(**module)
+    farm.start_ingestor(FARM_ACTOR_MODULES="examples.subtitles")
+    farm.start_worker(FARM_ACTOR_MODULES="examples.subtitles")
     text = "one two three four five six seven eight"
     sent = graph(
         [
