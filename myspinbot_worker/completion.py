@@ -7,10 +7,13 @@ was away too long, and whatever a dead worker left open the reconciler finds.
 
 from __future__ import annotations
 
+import json
 import logging
 import threading
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
+from typing import TypeVar
 from uuid import uuid4
 
 import dramatiq
@@ -35,6 +38,8 @@ from .scratch import ScratchRoot
 from .task import Task, worker_name
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 _OUTCOME_STATE = {"completed": State.COMPLETED, "failed": State.FAILED, "retry": State.READY}
 
@@ -82,9 +87,7 @@ class Completion(dramatiq.Middleware):
     def before_process_message(self, broker: dramatiq.Broker, message: MessageProxy) -> None:
         ref, token, call = NodeRef.parse(message.args[0]), int(message.args[1]), uuid4().hex
         try:
-            answer = until_done(
-                lambda: self.farm.store.claim(ref, token, self.worker, call), self._stopping, self._redis_away
-            )
+            answer = self._patiently(lambda: self.farm.store.claim(ref, token, self.worker, call))
         except Stopped:
             # The node stays ready; the reconciler sees that its message is gone and sends another.
             raise SkipMessage(f"stopping before node {message.args[2]} could be claimed") from None
@@ -127,7 +130,7 @@ class Completion(dramatiq.Middleware):
                 log.error("node %s of job %s was interrupted: %r", claim.node_id, claim.ref.job, exception)
                 return
             try:
-                until_done(lambda: self._record(claim, outcome), self._stopping, self._redis_away)
+                self._record(claim, outcome)
             except Stopped:
                 log.error(
                     "stopping with the result of node %s of job %s unrecorded", claim.node_id, claim.ref.job
@@ -171,46 +174,54 @@ class Completion(dramatiq.Middleware):
         cleanup.enter_context(self.metrics.active())
 
     def _record(self, claim: Claim, outcome: Outcome) -> None:
-        assert self._dispatcher is not None
-        settled = self.farm.store.settle(
-            claim.ref,
-            claim.token,
-            _OUTCOME_STATE[outcome.kind],
-            outcome.text,
-            delay_ms=round(outcome.delay_seconds * 1000),
+        """Settle, then send, then conclude: each step until it is done, none again because a later one failed."""
+        dispatcher = self._dispatcher
+        assert dispatcher is not None
+        settled = self._patiently(
+            lambda: self.farm.store.settle(
+                claim.ref,
+                claim.token,
+                _OUTCOME_STATE[outcome.kind],
+                outcome.text,
+                delay_ms=round(outcome.delay_seconds * 1000),
+            )
         )
-        if settled.outcome == "ok":
-            if outcome.kind != "completed":
-                log.warning(
-                    "node %s (%s) of job %s: %s, %s", claim.node_id, claim.service, claim.ref.job,
-                    outcome.code, "will be tried again" if outcome.kind == "retry" else "failed",
-                )  # fmt: skip
-            self._dispatcher.send(settled.ready)
-            self._forget_artifacts(claim, outcome)
-        elif settled.outcome in ("fenced", "gone"):
+        if settled.outcome in ("fenced", "gone"):
             log.warning(
                 "node %s of job %s: result %s, dropped", claim.node_id, claim.ref.job, settled.outcome
             )
-            self._forget_artifacts(claim, None)
+        elif outcome.kind != "completed":
+            log.warning(
+                "node %s (%s) of job %s: %s, %s", claim.node_id, claim.service, claim.ref.job,
+                outcome.code, "will be tried again" if outcome.kind == "retry" else "failed",
+            )  # fmt: skip
+        self._patiently(lambda: dispatcher.send(settled.ready))
         if settled.over:
-            self._dispatcher.conclude(claim.ref.job)
+            self._patiently(lambda: dispatcher.conclude(claim.ref.job))
+        self._patiently(lambda: self._forget_artifacts(claim, outcome, settled.outcome))
 
-    def _forget_artifacts(self, claim: Claim, outcome: Outcome | None) -> None:
-        """Remove what no graph will ever name: this attempt's objects unless it completed, and older attempts'."""
+    def _forget_artifacts(self, claim: Claim, outcome: Outcome, settled: str) -> None:
+        """Remove what no graph will ever name: objects of an attempt that was not recorded, and of older ones."""
         task = self._current.task
         assert task is not None
-        completed = outcome is not None and outcome.kind == "completed"
+        storage, job = self.farm.storage, claim.ref.job
+        recorded = outcome.kind == "completed" and settled in ("ok", "already")
         try:
-            if not completed:
-                for artifact in task.kept:
-                    self.farm.storage.remove(artifact.bucket, artifact.key)
-            elif claim.token > 1:
+            if recorded and claim.token > 1:
                 kept = [artifact.key for artifact in task.kept]
-                for bucket in ("staged", "output"):
-                    if bucket in self.farm.settings.storage.buckets:
-                        self.farm.storage.remove_prefix(bucket, task.object_prefix, keep=kept)
+                for bucket in {"staged", "output"} & set(self.farm.settings.storage.buckets):
+                    storage.remove_prefix(bucket, task.attempts_prefix, keep=kept)
+            elif not recorded and task.kept:
+                # A run that has ended may have ended with this very result, the answer to settle being lost.
+                graph = (self.farm.bridge.snapshot(job) or b"").decode() if settled == "gone" else ""
+                for artifact in task.kept:
+                    if json.dumps(artifact.key) not in graph:
+                        storage.remove(artifact.bucket, artifact.key)
         except StorageError as error:
-            log.warning("objects of node %s of job %s stay behind: %s", claim.node_id, claim.ref.job, error)
+            log.warning("objects of node %s of job %s stay behind: %s", claim.node_id, job, error)
+
+    def _patiently(self, action: Callable[[], T]) -> T:
+        return until_done(action, self._stopping, self._redis_away)
 
     def _end(self) -> None:
         current = self._current
@@ -229,11 +240,7 @@ class Completion(dramatiq.Middleware):
             return
         again = message.copy(options={MESSAGE_ID: message.options[MESSAGE_ID]})
         try:
-            until_done(
-                lambda: self.farm.broker.enqueue(again, delay=refused.wait_ms + 100),
-                self._stopping,
-                self._redis_away,
-            )
+            self._patiently(lambda: self.farm.broker.enqueue(again, delay=refused.wait_ms + 100))
         except Stopped:
             log.info("not waiting for the lease of %s; the reconciler watches it", message.args[2])
 

@@ -55,7 +55,7 @@ class Keys:
     # Records of what has ended.
 
     def seen(self, job: str) -> str:
-        """String: fingerprint of the job's last concluded entry; expires with ``job:<id>``. Unmasks doubled entries."""
+        """Set: fingerprints of the job's concluded entries; expires with ``job:<id>``. Unmasks doubled entries."""
         return f"{self.namespace}:seen:{job}"
 
     @property

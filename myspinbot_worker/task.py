@@ -144,14 +144,17 @@ class Task:
     ) -> Artifact:
         """Upload a file as an artifact of this attempt.
 
-        The object's key is made of job, node and attempt, so that no attempt can overwrite another's.
+        The object's key is made of job, node, visit and attempt, so that no attempt can overwrite another's.
 
         Args:
             name: Last part of the key; the file's name by default.
         """
         self.check()
         artifact = self.storage.upload(
-            path, bucket, f"{self.object_prefix}{self.attempt}/{name or path.name}", content_type=content_type
+            path,
+            bucket,
+            f"{self.attempts_prefix}{self.attempt}/{name or path.name}",
+            content_type=content_type,
         )
         self.kept.append(artifact)
         self._moved("out", artifact.size_bytes)
@@ -169,6 +172,11 @@ class Task:
             given: The input's ``currentProgress``; without one the farm's own reckoning is used.
         """
         return min(1.0, (self._claim.progress if given is None else max(0.0, given)) + self._claim.weight)
+
+    @property
+    def attempts_prefix(self) -> str:
+        """The same for one visit of the job: its stream entry is part of the key, as attempts count anew in each."""
+        return f"{self.object_prefix}{self._claim.ref.entry}/"
 
     @property
     def engines(self) -> EngineSet:

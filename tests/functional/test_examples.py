@@ -33,7 +33,8 @@ def test_subtitles(farm: Farm) -> None:
             env["MINIO_ENDPOINT"], env["MINIO_ACCESS_KEY"], env["MINIO_SECRET_KEY"], False, ("output",)
         )
     )
-    assert artifact["key"].startswith(f"{job}/subtitles/1/")
+    assert artifact["key"].startswith(f"{job}/subtitles/")
+    assert artifact["key"].endswith("/1/subtitles.srt")
     assert storage.stat("output", artifact["key"]).content_type == "application/x-subrip"
     found = storage.download_to_local_path(
         f"output/{artifact['key']}", farm.scratch_folder / "found"

@@ -1,7 +1,7 @@
 -- Creates the run of one stream entry, once.
 --
 -- KEYS: 1 data stream   2 run hash   3 payload hash   4 graph string   5 open runs (hash)
---       6 outbox (zset) 7 over (zset) 8 seen (string)
+--       6 outbox (zset) 7 over (zset) 8 seen (set)
 -- ARGV: 1 entry id        2 consumer group   3 job id       4 fingerprint of the graph
 --       5 fingerprint of the whole entry     6 created (ms) 7 graph text
 --       8 status channel  9 "queued" message 10 keep going (0|1) 11 message check (ms)
@@ -20,7 +20,7 @@ if open[1] then
   if open[2] == ARGV[4] then return {'duplicate', open[1]} end
   return {'busy', open[1]}
 end
-if redis.call('GET', KEYS[8]) == ARGV[5] then return {'duplicate', ''} end
+if redis.call('SISMEMBER', KEYS[8], ARGV[5]) == 1 then return {'duplicate', ''} end
 
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)

@@ -1,7 +1,7 @@
 -- The one terminal act of an admitted entry: last messages, hand-back, snapshot, acknowledgement, clean-up.
 --
 -- KEYS: 1 data stream  2 control stream  3 run hash  4 payload hash  5 graph string  6 open runs (hash)
---       7 over (zset)  8 outbox (zset)  9 seen (string)  10 job snapshot (hash)  11 history (stream)
+--       7 over (zset)  8 outbox (zset)  9 seen (set)  10 job snapshot (hash)  11 history (stream)
 -- ARGV: 1 entry id  2 consumer group  3 job id  4 verdict  5 final graph text  6 hand back (0|1)
 --       7 progress channel  8 last progress message or ""  9 status channel  10 last status message or ""
 --      11 job lifetime (s)  12 most history records  13 reason or ""  14.. members of the outbox to drop
@@ -21,7 +21,8 @@ if ARGV[6] == '1' then
 end
 redis.call('XACK', KEYS[1], ARGV[2], entry)
 redis.call('XDEL', KEYS[1], entry)
-redis.call('SET', KEYS[9], r[4], 'EX', ARGV[11])
+redis.call('SADD', KEYS[9], r[4])
+redis.call('EXPIRE', KEYS[9], ARGV[11])
 redis.call('XADD', KEYS[11], 'MAXLEN', '~', ARGV[12], '*', 'job', job, 'entry', entry, 'verdict', ARGV[4],
   'admitted', r[5], 'nodes', r[6], 'reason', ARGV[13])
 
