@@ -38,6 +38,7 @@ class Report:
 
     Attributes:
         points: How many plays there were, each with its fault or faults.
+        faults: How many faults befell a process in them: a second one may find that there is nothing left to do.
         aftermaths: How many of them were played to the end; the others' crash left what an earlier one had left.
         commands: How many commands of each name the crews sent without a fault.
         problems: Where what went wrong.
@@ -45,6 +46,7 @@ class Report:
     """
 
     points: int = 0
+    faults: int = 0
     aftermaths: int = 0
     seconds: float = 0.0
     commands: dict[str, int] = field(default_factory=dict)
@@ -110,6 +112,7 @@ class Player:
     def _play(self, world: str, faults: list[Fault], clean: Ended, *, every_aftermath: bool) -> Ended:
         ended = self.stage.play(WORLDS[world](), faults, clean, every_aftermath=every_aftermath)
         self.report.points += 1
+        self.report.faults += len(ended.hits)
         self.report.aftermaths += not ended.known
         where = ", ".join(
             f"{fault.side} {hit[1]} ({hit[0]})" for fault, hit in zip(faults, ended.hits, strict=False)

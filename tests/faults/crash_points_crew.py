@@ -1,7 +1,7 @@
 """One ingestor and one worker in one process, which take their steps in turn and always in the same order.
 
 The steps are those of the real processes: the ingestor's turn, the reconciler's look, Dramatiq's own consumer
-and worker threads (not started, but called), and the lease keeper's sweep.
+and worker threads (not started, but called), and the lease keeper's renewal.
 """
 
 from __future__ import annotations

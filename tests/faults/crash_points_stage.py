@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import gc
-import json
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,26 +12,26 @@ import redis
 from myspinbot_worker.config import Settings
 from myspinbot_worker.farm import Farm
 
+from .crash_points_checks import (
+    Nodes,
+    Problem,
+    dead_letter_problems,
+    final_nodes,
+    graph_problems,
+    visit_problems,
+)
 from .crash_points_crew import Crew, tasks
 from .crash_points_fork import CrewProcess
 from .crash_points_ledger import Ledger
 from .crash_points_state import state_of
-from .crash_points_visits import COMPLETED, Visit, World, everything, submit
+from .crash_points_visits import World, everything, submit
 from .crash_points_wire import Fault
 
 MOST_HOURS = 12
 """Idle times a crew may need before a play counts as stuck."""
 _KEPT = (
-    "process:",
-    "job:",
-    "farm:seen:",
-    "farm:history",
-    "farm:dead",
-    "farm:counters",
-    "farm:dramatiq:__heartbeats__",
-)
-
-Problem = tuple[str, str]
+    "process:", "job:", "farm:seen:", "farm:history", "farm:dead", "farm:counters", "farm:dramatiq:__heartbeats__",
+)  # fmt: skip
 
 
 @dataclass
@@ -45,7 +43,7 @@ class Ended:
         hits: Number and name of the command at each fault; fewer than faults if a crew finished before its own.
         commands: What the last crew sent.
         starts: How often nodes were started.
-        graphs: The final graphs by job, without what may differ between two right endings.
+        graphs: Nodes of the final graphs by job, without what may differ between two right endings.
         known: The crash left what an earlier one had left, so what follows was not played again.
     """
 
@@ -53,7 +51,7 @@ class Ended:
     hits: list[tuple[int, str]] = field(default_factory=list)
     commands: list[str] = field(default_factory=list)
     starts: int = 0
-    graphs: dict[str, Any] = field(default_factory=dict)
+    graphs: dict[str, Nodes] = field(default_factory=dict)
     known: bool = False
 
 
@@ -114,12 +112,11 @@ class Stage:
         if ended.known:
             return ended
         for visit in world.visits:
-            self._check(visit, entries[visit.job], ended, clean)
-        dead = Counter(
-            (visit.entries[0].get("jobId", ""), code) for visit in world.visits for code in visit.dead
-        )
-        if dead != Counter(self._ledger.dead):
-            ended.problems.append(("dead letters", f"{self._ledger.dead}, not {dead}"))
+            text = self._client.hget(f"job:{visit.job}", "graph")
+            ended.graphs[visit.job] = nodes = final_nodes(text)
+            ended.problems += visit_problems(visit, entries[visit.job], self._ledger)
+            ended.problems += graph_problems(visit, nodes, clean.graphs[visit.job] if clean else None)
+        ended.problems += dead_letter_problems(world, self._ledger)
         ended.starts = sum(story.starts for story in self._ledger.stories.values())
         if clean and ended.starts > clean.starts + len(ended.hits):
             ended.problems.append(("starts", f"{ended.starts} starts, without faults {clean.starts}"))
@@ -208,48 +205,3 @@ class Stage:
                 "process:data", "workers", item["consumer"], 0, [item["message_id"]],
                 idle=3_600_000, justid=True,
             )  # fmt: skip
-
-    def _check(self, visit: Visit, entries: list[str], ended: Ended, clean: Ended | None) -> None:
-        story, found = self._ledger.stories[visit.job], ended.problems
-        for entry in entries:
-            if self._ledger.acknowledged[entry] != 1:
-                acked = self._ledger.acknowledged[entry]
-                found.append(("acknowledged", f"entry {entry} of {visit.job} was acknowledged {acked} times"))
-        if story.backs != visit.backs:
-            found.append(("handed back", f"{visit.job} came back {story.backs} times, not {visit.backs}"))
-        if story.statuses != visit.statuses:
-            found.append(("statuses", f"{visit.job} was said to be {story.statuses}, not {visit.statuses}"))
-        if visit.statuses[-1:] == [COMPLETED] and story.progress[-1:] != [1.0]:
-            found.append(("progress", f"{visit.job} was done at {story.progress}"))
-        twice = [key for key, count in story.results.items() if count > 1]
-        if twice or visit.results not in (None, sum(story.results.values())):
-            found.append(("results", f"{visit.job} has {dict(story.results)}, not {visit.results}"))
-        self._check_graph(visit, ended, clean)
-
-    def _check_graph(self, visit: Visit, ended: Ended, clean: Ended | None) -> None:
-        text = self._client.hget(f"job:{visit.job}", "graph")
-        if text is None:
-            if visit.nodes:
-                ended.problems.append(("graph", f"job:{visit.job} was never written"))
-            return
-        nodes = {node["id"]: node for node in json.loads(text)["nodes"]}
-        for node_id, status in visit.nodes.items():
-            got = nodes[node_id]["status"]
-            if got != status and got not in (status if isinstance(status, set) else ()):
-                ended.problems.append(("graph", f"{visit.job}: {node_id} is {got}, not {status}"))
-        wrong = [
-            f"{visit.job}: input of {key}"
-            for key, value in visit.inputs.items()
-            if nodes[key].get("input") != value
-        ]
-        wrong += [f"{visit.job}: error of {key}: {nodes[key].get('error')}" for key, code in visit.errors.items()
-                  if (nodes[key].get("error") or {}).get("code") != code]  # fmt: skip
-        ended.problems += [("graph", what) for what in wrong]
-        for node in nodes.values():
-            (node.get("error") or {}).pop("details", None)
-        ended.graphs[visit.job] = nodes
-        decided = visit.results is not None and len({entry.get("graph") for entry in visit.entries}) == 1
-        if clean and decided and clean.graphs[visit.job] != nodes:
-            ended.problems.append(
-                ("graph", f"{visit.job} ended as {nodes}, not as {clean.graphs[visit.job]}")
-            )

@@ -32,11 +32,11 @@ EVERYTHING: Order = ("--every-aftermath",) if FULL else ()
 KILLED: list[Order] = [
     ("--world", world, "--side", "before", "--side", "after", *EVERYTHING) for world in WORLDS
 ]
-SAMPLE: Order = () if FULL else ("--every", "8", "--seed", "3")
+SAMPLE: Order = () if FULL else ("--every", "12", "--seed", "3")
 NOT_KILLED: list[Order] = [
     ("--world", world, "--side", "lost", "--side", "asleep", *SAMPLE) for world in WORLDS
 ]
-TWICE: list[Order] = [("--doubles", "500" if FULL else "20", "--seed", seed) for seed in ("1", "2")]
+TWICE: list[Order] = [("--doubles", "1000" if FULL else "25", "--seed", "1")]
 COMMANDS = {
     "xreadgroup", "admit", "dramatiq enqueue cpu", "dramatiq fetch cpu", "dramatiq ack cpu", "blmove", "claim",
     "renew", "emit", "settle", "snapshot", "conclude", "expire", "due", "zrangebyscore", "xpending", "xgroup",
@@ -58,6 +58,8 @@ def started(request: pytest.FixtureRequest) -> Iterator[dict[Order, Future[Resul
     callspecs = [getattr(item, "callspec", None) for item in request.session.items]
     orders = [spec.params["order"] for spec in callspecs if spec and "order" in spec.params]
     with ThreadPoolExecutor(AT_ONCE) as pool:
+        # What is begun last should be short.
+        orders.sort(key=[*KILLED, PLANTED, *NOT_KILLED, *TWICE].index)
         yield {order: pool.submit(_play, order) for order in orders}
         pool.shutdown(cancel_futures=True)
 
@@ -68,9 +70,8 @@ def report(order: Order, started: dict[Order, Future[Result]]) -> dict[str, Any]
     done = started[order].result()
     assert done.returncode == 0, done.stderr
     report: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    print(
-        f"{report['points']} points, {report['aftermaths']} aftermaths, {report['seconds']} s: {' '.join(order)}"
-    )
+    counts = ", ".join(f"{report[what]} {what}" for what in ("points", "faults", "aftermaths", "seconds"))
+    print(f"{counts}: {' '.join(order)}")
     assert not report["problems"], "\n\n".join(report["problems"][:5])
     return report
 
@@ -89,13 +90,13 @@ def test_a_kill_at_any_command_harms_nothing(report: dict[str, Any]) -> None:
 @pytest.mark.parametrize("order", NOT_KILLED, ids=_name)
 def test_a_lost_reply_or_a_long_sleep_harms_nothing(report: dict[str, Any]) -> None:
     """A process that lives on with a broken connection; one that wakes when others have done its work."""
-    assert report["points"] > 20
+    assert report["points"] == report["faults"] >= 18
 
 
-@pytest.mark.parametrize("order", TWICE, ids=" ".join)
+@pytest.mark.parametrize("order", TWICE, ids=["sample"])
 def test_a_second_fault_while_others_clean_up_harms_nothing(report: dict[str, Any]) -> None:
     """A seeded sample of pairs, over all worlds and kinds of fault."""
-    assert report["points"] >= 20
+    assert report["faults"] > 1.5 * report["points"] >= 37
 
 
 @pytest.mark.parametrize("order", [PLANTED], ids=["planted"])
