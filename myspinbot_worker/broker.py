@@ -148,7 +148,7 @@ class FarmConsumer(Consumer):
                 self.broker.held[self.queue].add(message.options[MESSAGE_ID])
                 return message
             # The id was queued twice and its message is done; Dramatiq's fetch has noted it as ours.
-            self.broker.forget_fetched(self.queue)
+            self.broker.return_unheld(self.queue)
         return None
 
     def _wait(self, seconds: float) -> None:
@@ -269,25 +269,16 @@ class FarmBroker(RedisBroker):
         return int(self.client.llen(self.queue_key(queue)))
 
     def return_unheld(self, queue: str) -> None:
-        """Put back messages that count as this process' but never arrived: the reply to a fetch was lost."""
-        members: Any = self.client.smembers(self._unacknowledged(queue))
+        """Give up what counts as this process' and is not in hand; Dramatiq queues again what is not done.
+
+        The reply to a fetch was lost, or an id was queued twice and its message is done.
+        """
+        acks = f"{self.namespace}:__acks__.{self.broker_id}.{queue}"
+        members: Any = self.client.smembers(acks)
         fetched = {member.decode() for member in members}
         lost = fetched - self.held[queue]
         if lost:
             self.do_requeue(queue, *sorted(lost))
-
-    def _unacknowledged(self, queue: str) -> str:
-        return f"{self.namespace}:__acks__.{self.broker_id}.{queue}"
-
-    def forget_fetched(self, queue: str) -> None:
-        """Drop ids of finished messages from this process' unacknowledged set."""
-        acks = self._unacknowledged(queue)
-        ids = sorted(self.client.smembers(acks))
-        if ids:
-            alive = self.client.hmget(f"{self.queue_key(queue)}.msgs", ids)
-            gone = [message_id for message_id, data in zip(ids, alive, strict=True) if data is None]
-            if gone:
-                self.client.srem(acks, *gone)
 
     def maintain(self, queue: str) -> None:
         """Take back what dead processes left unacknowledged."""
