@@ -18,7 +18,7 @@ from .graph.payload import merge_input
 from .graph.scanner import MAX_DEPTH, nested_deeper
 from .graph.transitions import Claim
 from .redaction import redact, told
-from .redis_clients import TRANSIENT
+from .redis_clients import passes
 from .task import Task
 
 _TRACEBACK_LINES = 20
@@ -113,7 +113,7 @@ def classify(error: BaseException) -> tuple[str, bool]:
         return error.code, error.retryable
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return "out_of_memory", True
-    if isinstance(error, (ConnectionError, TimeoutError, *TRANSIENT)):
+    if isinstance(error, ConnectionError | TimeoutError) or passes(error):
         return "network", True
     return "internal", False
 

@@ -17,6 +17,7 @@ from typing import TypeVar
 from uuid import uuid4
 
 import dramatiq
+import redis
 from dramatiq.broker import MessageProxy
 from dramatiq.middleware import SkipMessage
 
@@ -33,7 +34,7 @@ from .keys import NodeRef
 from .lease_keeper import LeaseKeeper
 from .metrics import WorkerMetrics
 from .redaction import redact_logs
-from .redis_clients import TRANSIENT, Stopped, until_done
+from .redis_clients import Stopped, passes, until_done
 from .scratch import ScratchRoot
 from .task import Task, worker_name
 
@@ -248,7 +249,9 @@ class Completion(dramatiq.Middleware):
         """Progress that cannot be sent is not worth a failed task."""
         try:
             return self.farm.store.renew(claim.ref, claim.token, fraction)
-        except TRANSIENT as error:
+        except redis.RedisError as error:
+            if not passes(error):
+                raise
             self._redis_away(error)
             return "ok"
 

@@ -22,7 +22,7 @@ from .farm import Farm
 from .graph.ending import Ending
 from .metrics import IngestorMetrics
 from .reconciler import Reconciler
-from .redis_clients import BLOCK_SECONDS, TRANSIENT
+from .redis_clients import BLOCK_SECONDS, passes
 
 log = logging.getLogger(__name__)
 
@@ -55,13 +55,11 @@ class Ingestor:
                 self.metrics.iterations.inc()
                 try:
                     self._turn()
-                except TRANSIENT as error:
-                    log.warning("Redis: %s", error)
-                    self._group_known = False
-                    self.stopping.wait(0.5)
-                except redis.ResponseError as error:
+                except redis.RedisError as error:
+                    if not (passes(error) or isinstance(error, redis.ResponseError)):
+                        raise
                     # No entry is to blame for what Redis refuses; what was read and not admitted is adopted later.
-                    log.error("Redis refuses: %s", error)
+                    log.log(logging.WARNING if passes(error) else logging.ERROR, "Redis: %s", error)
                     self._group_known = False
                     self.stopping.wait(0.5)
         finally:

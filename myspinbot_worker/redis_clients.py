@@ -59,7 +59,7 @@ class Stopped(Exception):
     """Waiting for Redis was given up because the process stops."""
 
 
-def passes(error: Exception) -> bool:
+def passes(error: BaseException) -> bool:
     """Whether a Redis error passes by itself (a full disk does too, once somebody clears it)."""
     return isinstance(error, TRANSIENT) or (
         isinstance(error, redis.ResponseError) and str(error).startswith(_PASSING)

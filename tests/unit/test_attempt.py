@@ -209,7 +209,14 @@ class TestClassify:
     def test_by_example(self, error: Exception, code: str, retryable: bool) -> None:
         assert classify(error) == (code, retryable)
 
-    @pytest.mark.parametrize("error", [redis.ConnectionError("x"), redis.TimeoutError("x")])
+    @pytest.mark.parametrize(
+        "error",
+        [
+            redis.ConnectionError("x"),
+            redis.TimeoutError("x"),
+            redis.ResponseError("MISCONF the disk is full"),
+        ],
+    )
     def test_redis_being_away_is_a_matter_of_the_network(self, error: Exception) -> None:
         assert classify(error) == ("network", True)
 
