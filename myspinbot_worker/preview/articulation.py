@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from myspinbot_worker.errors import BadMedia
-from myspinbot_worker.preview.extra import packages_of
-from myspinbot_worker.preview.media import audio_of, open_media
+from myspinbot_worker.extras import packages_of
+from myspinbot_worker.media.source import audio_of, open_media
+from myspinbot_worker.media_limits import media_limits
 
 if TYPE_CHECKING:
     import numpy as np
@@ -51,7 +52,7 @@ def articulate(speech: Path, frame_rate: Fraction) -> Articulation:
         frame_rate: Video frames per second.
 
     Raises:
-        BadMedia: The file cannot be decoded, is empty or silent.
+        BadMedia: The file cannot be decoded, is empty, silent or too long.
     """
     with packages_of("preview"):
         import numpy as np
@@ -62,6 +63,7 @@ def articulate(speech: Path, frame_rate: Fraction) -> Articulation:
     peak = 0.0
     for window in _windows(speech, frame_rate):
         samples += len(window)
+        media_limits().check_length(_WHAT, samples / _RATE)
         peak = max(peak, float(np.max(np.abs(window))))
         levels.append(float(np.sqrt(np.mean(np.square(window)))))
         brightness.append(_brightness(window))

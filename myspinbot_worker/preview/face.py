@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from myspinbot_worker.errors import NoFaceFound
-from myspinbot_worker.preview.extra import packages_of
+from myspinbot_worker.extras import packages_of
 
 if TYPE_CHECKING:
     import numpy as np

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from myspinbot_worker.preview.extra import packages_of
+from myspinbot_worker.extras import packages_of
 from myspinbot_worker.preview.face import Face
 
 if TYPE_CHECKING:

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from myspinbot_worker.errors import BadMedia
-from myspinbot_worker.preview.extra import packages_of
+from myspinbot_worker.extras import packages_of
+from myspinbot_worker.media_limits import media_limits
 
 if TYPE_CHECKING:
     import numpy as np
@@ -15,9 +16,6 @@ if TYPE_CHECKING:
 
 # Pillow knows fifty formats, among them one that starts Ghostscript; portraits come in these.
 _FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
-
-# Decoded, this is 192 MB of RGB; a phone's picture has 12 to 50 million pixels.
-_MOST_PIXELS = 64_000_000
 
 # What shows through a transparent portrait.
 _BACKGROUND = (127, 127, 127)
@@ -31,7 +29,7 @@ def load_portrait(path: Path) -> NDArray[np.uint8]:
         first picture.
 
     Raises:
-        BadMedia: The file is no picture, broken, or of more than 64 million pixels.
+        BadMedia: The file is no picture, broken, or of more than ``farm.max_image_pixels``.
         OSError: The file cannot be read.
     """
     with packages_of("preview"):
@@ -42,13 +40,13 @@ def load_portrait(path: Path) -> NDArray[np.uint8]:
         try:
             with Image.open(file, formats=_FORMATS) as picture:
                 # Known from the header: a small file can unpack to gigabytes.
-                if picture.width * picture.height > _MOST_PIXELS:
-                    raise BadMedia(
-                        f"portrait is {picture.width}x{picture.height}, more than 64 million pixels"
-                    )
+                media_limits().check_size("portrait", picture.width, picture.height)
                 return np.asarray(_flat(ImageOps.exif_transpose(picture)), np.uint8)
         except BadMedia:
             raise
+        except Image.DecompressionBombError as error:
+            most = media_limits().image_pixels
+            raise BadMedia(f"portrait has more pixels than the {most} of farm.max_image_pixels") from error
         except Exception as error:
             # Pillow's decoders raise what they meet: OSError, SyntaxError, struct.error, zlib.error and more.
             raise BadMedia(

@@ -8,15 +8,17 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from myspinbot_worker.engines import Steps
+from myspinbot_worker.engines import KeptSteps, Steps
 from myspinbot_worker.errors import BadInput
-from myspinbot_worker.preview.extra import package_folder, packages_of
-from myspinbot_worker.preview.media import require_audio
+from myspinbot_worker.extras import package_folder, packages_of
+from myspinbot_worker.media.source import require_audio
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
     from piper import PiperVoice
+
+    from myspinbot_worker.comfy.parameters import SpeechSettings
 
 _VOICE = "en_US-joe-medium.onnx"
 _RATE = 16000
@@ -44,7 +46,17 @@ class PiperSpeech:
         self._lock = threading.Lock()
         self._voice: PiperVoice | None = None
 
-    def speak(self, text: str, reference: Path, reference_text: str, destination: Path, steps: Steps) -> None:
+    def speak(
+        self,
+        text: str,
+        reference: Path,
+        reference_text: str,
+        destination: Path,
+        steps: Steps,
+        *,
+        settings: SpeechSettings | None = None,
+        kept: KeptSteps | None = None,
+    ) -> None:
         """See ``SpeechEngine.speak``. Sound is written as it is made, piece by piece.
 
         Raises:

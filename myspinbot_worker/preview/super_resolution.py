@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from myspinbot_worker.preview.extra import package_folder, packages_of
+from myspinbot_worker.extras import package_folder, packages_of
 from myspinbot_worker.preview.tiles import cut
 
 if TYPE_CHECKING:

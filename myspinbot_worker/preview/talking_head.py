@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from myspinbot_worker.engines import Steps
+from myspinbot_worker.engines import KeptSteps, Steps
+from myspinbot_worker.extras import packages_of
+from myspinbot_worker.media.mp4 import BT601, add_h264, as_yuv, create_mp4
+from myspinbot_worker.media.sound_track import Accompaniment
+from myspinbot_worker.media.source import open_media
 from myspinbot_worker.preview.articulation import articulate
-from myspinbot_worker.preview.extra import packages_of
 from myspinbot_worker.preview.face import cut_face
 from myspinbot_worker.preview.face_warp import FaceWarp, Pose
 from myspinbot_worker.preview.idle import idle_motion
-from myspinbot_worker.preview.media import audio_of, open_media
-from myspinbot_worker.preview.mp4 import BT601, add_h264, as_yuv, create_mp4
 from myspinbot_worker.preview.portrait import load_portrait
-from myspinbot_worker.preview.sound import SoundTrack
 
 if TYPE_CHECKING:
-    from av.audio.stream import AudioStream
-    from av.container import InputContainer
-    from av.packet import Packet
+    from myspinbot_worker.comfy.parameters import TalkSettings
 
 
 class LandmarkTalkingHead:
@@ -46,7 +43,18 @@ class LandmarkTalkingHead:
         self._frame_rate = Fraction(frame_rate)
         self._size = size
 
-    def animate(self, portrait: Path, speech: Path, destination: Path, steps: Steps) -> None:
+    def animate(
+        self,
+        portrait: Path,
+        speech: Path,
+        destination: Path,
+        steps: Steps,
+        *,
+        settings: TalkSettings | None = None,
+        kept: KeptSteps | None = None,
+        positive: str = "",
+        negative: str = "",
+    ) -> None:
         """See ``TalkingHeadEngine.animate``.
 
         Raises:
@@ -64,17 +72,11 @@ class LandmarkTalkingHead:
         frames = len(articulation.opening)
         idle = idle_motion(frames, self._frame_rate)
         with open_media(speech, "speech") as reader, create_mp4(destination) as writer:
-            source = audio_of(reader, "speech")
             pictures = add_h264(writer, self._size, self._size, self._frame_rate, 1 / self._frame_rate, BT601)
-            sound = SoundTrack(source, writer, keeps=frozenset({"aac"}))
-            packets = _timed(reader, source)
+            sound = Accompaniment(reader, writer, keeps=frozenset({"aac"}))
             for number in range(frames):
                 steps.check()
-                # The sound keeps step with the pictures, so that the muxer need not hold one for the other.
-                for starts, packet in packets:
-                    sound.carry(packet)
-                    if starts > (number + 1) / self._frame_rate:
-                        break
+                sound.until((number + 1) / self._frame_rate)
                 shown = warp.show(
                     Pose(
                         opening=float(articulation.opening[number]),
@@ -90,23 +92,6 @@ class LandmarkTalkingHead:
                 frame.time_base = 1 / self._frame_rate
                 writer.mux(pictures.encode(frame))
                 steps.progress((number + 1) / frames)
-            for _, packet in packets:
-                sound.carry(packet)
+            sound.until(None)
             writer.mux(pictures.encode(None))
         steps.progress(1.0)
-
-
-def _timed(reader: InputContainer, source: AudioStream) -> Iterator[tuple[Fraction, Packet[AudioStream]]]:
-    """The packets of a stream, moved to start at zero, each with its start in seconds.
-
-    The last packet is empty and tells the end; it has the start of the one before.
-    """
-    offset = source.start_time or 0
-    starts = Fraction(0)
-    for packet in reader.demux(source):
-        if packet.pts is not None:
-            packet.pts -= offset
-            starts = packet.pts * packet.time_base
-        if packet.dts is not None:
-            packet.dts -= offset
-        yield starts, packet

@@ -3,30 +3,31 @@
 from __future__ import annotations
 
 import os
-import struct
 import threading
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
-from myspinbot_worker.engines import Steps
+from myspinbot_worker.engines import KeptSteps, Steps
 from myspinbot_worker.errors import BadMedia
-from myspinbot_worker.preview.extra import packages_of
-from myspinbot_worker.preview.media import open_media, video_of
-from myspinbot_worker.preview.mp4 import BT601, BT709, add_h264, as_yuv, create_mp4, swscale_matrix
-from myspinbot_worker.preview.sound import SoundTrack
+from myspinbot_worker.extras import packages_of
+from myspinbot_worker.media.clock import Clock
+from myspinbot_worker.media.mp4 import add_h264, as_yuv, carry_shape, create_mp4, matrix_of, swscale_matrix
+from myspinbot_worker.media.sound_track import SoundTrack
+from myspinbot_worker.media.source import open_media, video_of
+from myspinbot_worker.media_limits import media_limits
 from myspinbot_worker.preview.super_resolution import SuperResolution
 
 if TYPE_CHECKING:
     import numpy as np
-    from av.sidedata.sidedata import SideDataContainer
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
     from numpy.typing import NDArray
+
+    from myspinbot_worker.comfy.parameters import UpscaleSettings
 
 _WHAT = "source video"
 
@@ -56,11 +57,23 @@ class RealEsrganUpscaler:
         self._lock = threading.Lock()
         self._network: SuperResolution | None = None
 
-    def upscale(self, source: Path, destination: Path, steps: Steps) -> None:
+    def enlarged(self, width: int, height: int, settings: UpscaleSettings | None = None) -> tuple[int, int]:
+        """Twice the size, whatever is asked for."""
+        return 2 * width, 2 * height
+
+    def upscale(
+        self,
+        source: Path,
+        destination: Path,
+        steps: Steps,
+        *,
+        settings: UpscaleSettings | None = None,
+        kept: KeptSteps | None = None,
+    ) -> None:
         """See ``UpscaleEngine.upscale``.
 
         Raises:
-            BadMedia: ``source`` cannot be decoded, holds no video, or is larger than H.264 can be doubled.
+            BadMedia: ``source`` cannot be decoded, holds no video, is too long, or larger than can be doubled.
             EngineUnavailable: The extra ``preview`` is not installed.
             OSError: ``destination`` cannot be written.
         """
@@ -69,18 +82,18 @@ class RealEsrganUpscaler:
 
         network = self._loaded()
         first = _first_frame(source)
-        matrix = _matrix(first)
+        matrix = matrix_of(first)
         with (
             open_media(source, _WHAT) as reader,
             create_mp4(destination) as writer,
             _workers(self._threads) as workers,
         ):
             video = video_of(reader, _WHAT)
-            clock = _Clock(video)
+            clock = Clock(video)
             pictures = add_h264(
                 writer, 2 * first.width, 2 * first.height, clock.rate, clock.time_base, matrix
             )
-            _carry_shape(first, video, pictures)
+            carry_shape(first, video, pictures)
             sounds = reader.streams.audio[:1]
             tracks = {stream.index: SoundTrack(stream, writer) for stream in sounds}
             length = _length(video, reader.duration)
@@ -93,9 +106,10 @@ class RealEsrganUpscaler:
                     steps.check()
                     result = as_yuv(av.VideoFrame.from_ndarray(work.result(), format="rgb24"), matrix)
                     clock.stamp(result, frame)
+                    done = (result.time or 0.0) - (first.time or 0.0)
+                    media_limits().check_length(_WHAT, done)
                     writer.mux(pictures.encode(result))
                     if length:
-                        done = (result.time or 0.0) - (first.time or 0.0)
                         steps.progress(min(1.0, max(0.0, done / length)))
 
             for packet in reader.demux(video, *sounds):
@@ -117,23 +131,6 @@ class RealEsrganUpscaler:
             if self._network is None:
                 self._network = SuperResolution(self._tile)
             return self._network
-
-
-class _Clock:
-    """The timestamps of a video, as its frames have them; without any (raw H.264), from the rate."""
-
-    def __init__(self, video: VideoStream) -> None:
-        self.time_base = video.time_base or Fraction(1, 90000)
-        self.rate = video.average_rate or video.guessed_rate or Fraction(25)
-        self._tick = max(1, round(1 / (self.rate * self.time_base)))
-        self._next = 0
-
-    def stamp(self, result: VideoFrame, source: VideoFrame) -> None:
-        """Give ``result`` the time and duration of ``source``."""
-        result.pts = source.pts if source.pts is not None else self._next
-        result.time_base = self.time_base
-        result.duration = source.duration or self._tick
-        self._next = result.pts + result.duration
 
 
 @contextmanager
@@ -160,25 +157,6 @@ def _first_frame(source: Path) -> VideoFrame:
                 )
             return frame
     raise BadMedia(f"{_WHAT} holds no pictures")
-
-
-def _matrix(frame: VideoFrame) -> int:
-    """The colour matrix of a frame as H.264 numbers it; for an unlabelled frame, what players assume."""
-    if frame.colorspace in (1, 4, 5, 6, 7, 9, 10):
-        return int(frame.colorspace)
-    return BT601 if frame.height < 720 else BT709
-
-
-def _carry_shape(first: VideoFrame, source: VideoStream, pictures: VideoStream) -> None:
-    """Carry pixel shape and rotation: the stored frame stays as it is, and players show it as before."""
-    if source.sample_aspect_ratio:
-        pictures.codec_context.sample_aspect_ratio = source.sample_aspect_ratio
-    from av.sidedata.sidedata import Type
-
-    # PyAV's own annotation of this knows motion vectors only.
-    about = cast("SideDataContainer", first.side_data)
-    if Type.DISPLAYMATRIX in {data.type for data in about}:
-        pictures.set_display_matrix(struct.unpack("=9i", bytes(about[Type.DISPLAYMATRIX])))
 
 
 def _as_rgb(frame: VideoFrame, width: int, height: int, matrix: int) -> NDArray[np.uint8]:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from myspinbot_worker.errors import EngineUnavailable
-from myspinbot_worker.preview.extra import package_folder
+from myspinbot_worker.extras import package_folder
 from myspinbot_worker.preview.speech import PiperSpeech
 from myspinbot_worker.preview.talking_head import LandmarkTalkingHead
 from myspinbot_worker.preview.upscale import RealEsrganUpscaler

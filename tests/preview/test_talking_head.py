@@ -12,8 +12,8 @@ from mediapipe.python.solutions.face_mesh import FaceMesh
 from PIL import Image
 
 from myspinbot_worker.errors import BadMedia, Cancelled, NoFaceFound
+from myspinbot_worker.media.probe import probe
 from myspinbot_worker.preview.articulation import articulate
-from myspinbot_worker.preview.media import probe
 from myspinbot_worker.preview.talking_head import LandmarkTalkingHead
 
 from .clips import decoded, photo, read_wav, times, tone, write_wav
@@ -23,13 +23,15 @@ pytestmark = pytest.mark.preview
 
 
 def test_the_video_is_as_long_as_the_speech(talking: Path, speech: Path) -> None:
-    video = probe(talking)
-    assert (video.width, video.height, video.video_codec) == (256, 256, "h264")
-    assert (video.audio_codec, video.sample_rate, video.channels) == ("aac", 16000, 1)
-    assert video.frame_rate == 25
-    assert video.frame_count is not None
+    found = probe(talking)
+    video, sound = found.video, found.audio
+    assert video is not None
+    assert sound is not None
+    assert (video.width, video.height, video.codec) == (256, 256, "h264")
+    assert (sound.codec, sound.rate, sound.channels) == ("aac", 16000, 1)
+    assert (video.rate, video.constant) == (Fraction(25), True)
     spoken = len(read_wav(speech)) / 16000
-    assert abs(video.frame_count / 25 - spoken) <= 1 / 25
+    assert abs(video.frames / 25 - spoken) <= 1 / 25
     assert abs(video.duration - spoken) <= 1 / 25
 
 

@@ -13,7 +13,7 @@ import pytest
 from numpy.typing import NDArray
 
 from myspinbot_worker.errors import BadMedia, Cancelled
-from myspinbot_worker.preview.media import probe
+from myspinbot_worker.media.probe import probe
 from myspinbot_worker.preview.super_resolution import SuperResolution
 from myspinbot_worker.preview.tiles import cut
 from myspinbot_worker.preview.upscale import RealEsrganUpscaler
@@ -26,10 +26,12 @@ pytestmark = pytest.mark.preview
 
 def test_the_size_doubles_and_every_frame_keeps_its_time(clip: Path, enlarged: Path) -> None:
     small, large = probe(clip), probe(enlarged)
-    assert (small.width, small.height, large.width, large.height) == (96, 64, 192, 128)
-    assert large.video_codec == "h264"
-    assert large.frame_rate == small.frame_rate == NTSC
-    assert large.frame_count == small.frame_count == 15
+    assert small.video is not None
+    assert large.video is not None
+    assert (small.video.width, small.video.height) == (96, 64)
+    assert (large.video.width, large.video.height, large.video.codec) == (192, 128, "h264")
+    assert large.video.rate == small.video.rate == NTSC
+    assert large.video.frames == small.video.frames == 15
     assert times(enlarged) == times(clip) == [number / NTSC for number in range(15)]
     assert abs(large.duration - small.duration) < 0.001
 
@@ -55,7 +57,7 @@ def test_it_is_better_than_larger_pixels(clip: Path, enlarged: Path, originals: 
 def test_a_video_without_sound_stays_without(upscaler: RealEsrganUpscaler, tmp_path: Path) -> None:
     source = write_clip(tmp_path / "s.mp4", sliding(photo("coffee"), 32, 32, 3), sound=None)
     upscaler.upscale(source, tmp_path / "l.mp4", Recorder())
-    assert probe(tmp_path / "l.mp4").audio_codec is None
+    assert probe(tmp_path / "l.mp4").audio is None
     assert len(decoded(tmp_path / "l.mp4")) == 3
 
 
@@ -69,9 +71,11 @@ def test_odd_sizes_and_sound_that_mp4_does_not_know(upscaler: RealEsrganUpscaler
     )
     upscaler.upscale(source, tmp_path / "l.mp4", Recorder())
     large = probe(tmp_path / "l.mp4")
-    assert (large.width, large.height, large.frame_count) == (90, 66, 5)
-    assert large.frame_rate == 25
-    assert (large.audio_codec, large.sample_rate, large.channels) == ("aac", 44100, 1)
+    assert large.video is not None
+    assert large.audio is not None
+    assert (large.video.width, large.video.height, large.video.frames) == (90, 66, 5)
+    assert large.video.rate == 25
+    assert (large.audio.codec, large.audio.rate, large.audio.channels) == ("aac", 44100, 1)
     assert abs(large.duration - 0.5) < 0.05
     assert times(tmp_path / "l.mp4") == times(source)
 
@@ -94,8 +98,11 @@ def test_other_containers(
     )
     upscaler.upscale(source, tmp_path / "l.mp4", Recorder())
     small, large = probe(source), probe(tmp_path / "l.mp4")
-    assert (large.frame_count, large.width) == (6, 64)
-    assert large.audio_codec == small.audio_codec
+    assert large.video is not None
+    assert large.audio is not None
+    assert small.audio is not None
+    assert (large.video.frames, large.video.width) == (6, 64)
+    assert large.audio.codec == small.audio.codec
     assert abs(large.duration - small.duration) < 0.1
     assert sum(frame.samples for frame in av.open(str(tmp_path / "l.mp4")).decode(audio=0)) > 0.4 * rate
 

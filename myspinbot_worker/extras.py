@@ -21,7 +21,7 @@ def packages_of(extra: str) -> Iterator[None]:
         yield
     except ImportError as error:
         raise EngineUnavailable(
-            f"this preview engine needs: pip install 'myspinbot-worker[{extra}]' ({error})",
+            f"this needs: pip install 'myspinbot-worker[{extra}]' ({error})",
             details={"extra": extra, "module": error.name},
         ) from error
 
@@ -35,7 +35,7 @@ def package_folder(package: str, extra: str) -> Path:
     spec = find_spec(package)
     if spec is None or spec.origin is None:
         raise EngineUnavailable(
-            f"this preview engine needs: pip install 'myspinbot-worker[{extra}]' (no package {package})",
+            f"this needs: pip install 'myspinbot-worker[{extra}]' (no package {package})",
             details={"extra": extra, "module": package},
         )
     return Path(spec.origin).parent

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
-from myspinbot_worker.preview.extra import packages_of
+from myspinbot_worker.extras import packages_of
 
 if TYPE_CHECKING:
     from av.container import OutputContainer
+    from av.sidedata.sidedata import SideDataContainer
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
 
 # ITU-R BT.601, as H.264 numbers colour matrices: what small video without a label is taken for.
 BT601 = 6
 BT709 = 1
+
+MATRICES = (1, 4, 5, 6, 7, 9, 10)
+"""Colour matrices that a frame can be labelled with, as H.264 numbers them."""
 
 
 @contextmanager
@@ -27,7 +32,7 @@ def create_mp4(destination: Path) -> Iterator[OutputContainer]:
     Raises:
         OSError: The file cannot be written.
     """
-    with packages_of("preview"):
+    with packages_of("media"):
         import av
     # The index goes to the front, so that a browser plays the file while it still loads.
     flags = {"movflags": "+faststart"}
@@ -74,3 +79,22 @@ def as_yuv(rgb: VideoFrame, matrix: int) -> VideoFrame:
 def swscale_matrix(matrix: int) -> int:
     """The number FFmpeg's scaler has for a colour matrix of H.264: the same but for two twins."""
     return {6: 5, 10: 9}.get(matrix, matrix)
+
+
+def matrix_of(frame: VideoFrame) -> int:
+    """The colour matrix of a frame as H.264 numbers it; for an unlabelled frame, what players assume."""
+    if frame.colorspace in MATRICES:
+        return int(frame.colorspace)
+    return BT601 if frame.height < 720 else BT709
+
+
+def carry_shape(first: VideoFrame, source: VideoStream, pictures: VideoStream) -> None:
+    """Carry pixel shape and rotation: the stored frame stays as it is, and players show it as before."""
+    if source.sample_aspect_ratio:
+        pictures.codec_context.sample_aspect_ratio = source.sample_aspect_ratio
+    from av.sidedata.sidedata import Type
+
+    # PyAV's own annotation of this knows motion vectors only.
+    about = cast("SideDataContainer", first.side_data)
+    if Type.DISPLAYMATRIX in {data.type for data in about}:
+        pictures.set_display_matrix(struct.unpack("=9i", bytes(about[Type.DISPLAYMATRIX])))
