@@ -1,0 +1,1 @@
+"""Stand-in: the part of ComfyUI that handles devices, arguments and progress."""

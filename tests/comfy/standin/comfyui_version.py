@@ -1,0 +1,3 @@
+"""Stand-in: the version that ComfyUI states here."""
+
+__version__ = "0.0.0+standin"

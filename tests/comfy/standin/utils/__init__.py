@@ -1,0 +1,1 @@
+"""Stand-in: ComfyUI has a top-level package of this name."""
