@@ -18,7 +18,14 @@ COMMANDS = {
     "watch": Lazy("jobs:watch", "Follow a job until its visit ends."),
     "jobs": Lazy("jobs:jobs", "List open runs and what ended last."),
     "show": Lazy("jobs:show", "Show one job, node by node."),
-    "cancel": Lazy("jobs:cancel", "Cancel a job's open run."),
+    "cancel": Lazy("jobs:cancel", "Cancel a job, wherever it is."),
+    "pause": Lazy("queues:pause", "Let no worker take a node from a queue."),
+    "resume": Lazy("queues:resume", "Let workers take nodes from a queue again."),
+    "explain": Lazy("explain:explain", "Say in words why a job is where it is."),
+    "retry": Lazy("retry:retry", "Send a failed or cancelled job on from where it failed."),
+    "dead": Lazy("dead:dead", "Look at refused entries and failed nodes; retry or drop them."),
+    "audit": Lazy("audit:audit", "See whether every entry that came in is accounted for."),
+    "workflow": Lazy("workflow:workflow", "Add, check, list and run ComfyUI workflows."),
     "capabilities": Lazy("about:capabilities", "List the services this farm offers."),
     "config": Lazy("about:config", "Show every setting, its value and its origin."),
     "doctor": Lazy("doctor:doctor", "Check everything the farm needs on this machine."),
@@ -28,9 +35,10 @@ COMMANDS = {
 EPILOG = """\b
 Exit codes:
   0    done
-  1    it failed: the job, a check, Redis out of reach, a refused graph
+  1    it failed: the job, a check, Redis out of reach, a refused graph or retry,
+       an audit that does not match
   2    a wrong option, argument or setting
-  3    there is no such job, or no open run of it
+  3    there is no such job, no open run of it, or no such dead letter
   4    watching ended by --timeout
   130  interrupted
 """

@@ -44,6 +44,13 @@ GIVE_UP_SECONDS = 1800.0
     default=None,
     help="Use this object storage instead of an embedded one; keys from MINIO_ACCESS_KEY and MINIO_SECRET_KEY.",
 )
+@click.option(
+    "--engine",
+    type=click.Choice(["preview", "comfyui"]),
+    default="preview",
+    show_default=True,
+    help="What does the work; comfyui needs COMFYUI_ROOT_DIR or COMFYUI_URL, and does what it has the models for.",
+)
 def demo(
     text: str | None,
     image: Path | None,
@@ -51,15 +58,19 @@ def demo(
     keep: bool,
     redis_url: str | None,
     s3_endpoint: str | None,
+    engine: str,
 ) -> None:
     """Make a talking video on this machine, without a GPU.
 
     Starts Redis, object storage, an ingestor and two workers, sends the platform's pipeline through them,
-    and stops them all again. The engines are previews: they show the farm, not the quality of its models.
+    and stops them all again. The engines are previews: they show the farm, not the quality of its models. With
+    --engine comfyui a real ComfyUI does what it can (upscaling at least, for which the demo has a model), and what it
+    has no models for is left to a preview, by name.
 
     \b
     Example:
       myspinbot-worker demo --text "Good morning!" --image me.jpg
+      COMFYUI_ROOT_DIR=~/ComfyUI myspinbot-worker demo --engine comfyui
     """
     from ..errors import FarmError
 
@@ -68,7 +79,7 @@ def demo(
     signal.signal(signal.SIGTERM, _interrupt)
     folder = Path(tempfile.mkdtemp(prefix="myspinbot-demo-"))
     try:
-        video = _make_video(folder, text, image, output, redis_url, s3_endpoint)
+        video = _make_video(folder, text, image, output, redis_url, s3_endpoint, engine)
     except KeyboardInterrupt:
         click.echo("stopped; nothing is left running", err=True)
         raise click.exceptions.Exit(INTERRUPTED) from None
@@ -93,7 +104,9 @@ def _make_video(
     output: Path,
     redis_url: str | None,
     s3_endpoint: str | None,
+    engine: str,
 ) -> Path:
+    from ..demo.engine import engine_settings
     from ..demo.material import SCRIPT, VOICE_TEXT, portrait, reference_voice
     from ..demo.pipeline import talking_bot
     from ..demo.stage import set_up
@@ -102,7 +115,8 @@ def _make_video(
     picture = portrait(image, folder)
     voice = reference_voice(folder)
     job = str(uuid4())
-    with set_up(folder, redis_url=redis_url, s3_endpoint=s3_endpoint, say=_say) as stage:
+    chosen = engine_settings(engine, folder, _say)
+    with set_up(folder, redis_url=redis_url, s3_endpoint=s3_endpoint, engine=chosen, say=_say) as stage:
         storage = stage.farm.storage
         image_key, voice_key = f"{job}/portrait{picture.suffix.lower()}", f"{job}/voice.wav"
         storage.upload(picture, "input", image_key)

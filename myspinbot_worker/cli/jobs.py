@@ -269,9 +269,12 @@ def _phase_text(found: JobState, last: Concluded | None, now_ms: int) -> str:
 @job_argument
 @common
 def cancel(setup: Setup, job: str) -> None:
-    """Cancel JOB's open run: nothing new starts, running nodes stop at their next step.
+    """Cancel JOB: nothing new starts; a running task is told, then interrupted, then its process is killed.
 
-    Exits with 3 if the job has no open run.
+    The times between are farm.notice_seconds and farm.interrupt_seconds. A job that waits in the data stream, or is
+    with the control plane, is cancelled at its next visit. Exits with 3 if nothing is known of the job.
+
+    Any program can do the same: ZADD farm:cancel 0 JOB
 
     \b
     Example:
@@ -279,9 +282,15 @@ def cancel(setup: Setup, job: str) -> None:
     """
     running = setup.store.cancel(job)
     if running is None:
-        fail(f"job {clean(job)} has no open run", UNKNOWN_JOB)
+        found = setup.inspector.job(job)
+        goes_on = found.last is not None and found.last.verdict == "hand_back"
+        if found.phase == "unknown" or (found.phase == "ended" and not goes_on):
+            fail(f"job {clean(job)} has no open run", UNKNOWN_JOB)
+        running = setup.store.cancel(job, note=True)
     if setup.as_json:
         print_json({"jobId": job, "cancelled": True, "running": running})
+    elif running is None:
+        click.echo(f"job {clean(job)} has no open run now; it is cancelled at its next visit")
     else:
-        still = f"; nodes still running: {running}, they stop at their next step" if running else ""
+        still = f"; nodes still running: {running}, they are being stopped" if running else ""
         click.echo(f"job {clean(job)} is cancelled{still}")

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Protocol
 
 from ..config import Settings
+from ..config_values import masked_url
 from ..errors import ConfigError, StorageError
 from ..gpu import list_devices
 from .finding import Check, Finding, error, ok, warning
@@ -55,9 +56,37 @@ def machine_checks(settings: Settings) -> list[Check]:
         lambda: engine(farm.engine),
         torch,
         lambda: devices(farm.gpu_devices, farm.engine),
-        lambda: comfyui(settings.comfyui.root_dir, farm.engine),
+        lambda: comfyui(settings.comfyui.root_dir, farm.engine, settings.comfyui.url),
+        *([lambda: services(lambda: _lacking(settings))] if _uses_comfyui(settings) else []),
         lambda: scratch(farm.scratch_dir),
     ]
+
+
+def _uses_comfyui(settings: Settings) -> bool:
+    given = settings.comfyui
+    wanted = settings.farm.engine == "comfyui" or given.workflows_dir is not None
+    return wanted and (given.root_dir is not None or given.url is not None)
+
+
+def _lacking(settings: Settings) -> dict[str, str]:
+    from ..actors import farm
+    from ..comfy.engines import comfy_engine
+    from ..serving import missing_services
+
+    try:
+        return missing_services(settings, farm.registry)
+    finally:
+        comfy_engine(settings).close()
+
+
+def services(lacking: Callable[[], dict[str, str]]) -> Finding:
+    """Which services this machine's ComfyUI cannot run; it is started for that."""
+    name = "comfyui services"
+    found = lacking()
+    if not found:
+        return ok(name, "ComfyUI starts, works as expected, and has what every service needs")
+    told = "; ".join(f"{service}: {why}" for service, why in found.items())
+    return warning(name, clean(told), "install what is missing, or leave these services to other workers")
 
 
 def _probe(settings: Settings) -> Probe:
@@ -79,7 +108,7 @@ def storage(probe: Callable[[], Probe], endpoint: str, buckets: Sequence[str]) -
             advice = "check MINIO_ACCESS_KEY and MINIO_SECRET_KEY, and what they may do"
         return error(name, clean(trouble.message), advice)
     except ConfigError as trouble:
-        return error(name, clean(trouble.message), "correct MINIO_ENDPOINT and MINIO_BUCKETS")
+        return error(name, clean(trouble.message), "correct MINIO_ENDPOINT, MINIO_BUCKETS or MINIO_CA_FILE")
     return ok(name, f"object storage at {endpoint} has {', '.join(buckets)}")
 
 
@@ -89,7 +118,7 @@ def media() -> Finding:
     beside = f"; ffmpeg at {program}" if program else "; no ffmpeg on PATH (not needed)"
     if find_spec("av") is None:
         return warning(
-            name, f"PyAV is not installed{beside}", "on a GPU worker: pip install 'myspinbot-worker[preview]'"
+            name, f"PyAV is not installed{beside}", "on a GPU worker: pip install 'myspinbot-worker[media]'"
         )
     try:
         import av
@@ -175,8 +204,10 @@ def nvidia_smi() -> list[str]:
     return [clean(line.strip()) for line in listed.stdout.splitlines() if line.strip()]
 
 
-def comfyui(root: Path | None, name_of_engine: str) -> Finding:
+def comfyui(root: Path | None, name_of_engine: str, url: str | None = None) -> Finding:
     name = "comfyui"
+    if url is not None:
+        return ok(name, f"a server: {masked_url(url)}")
     if root is None:
         if name_of_engine == "comfyui":
             return warning(

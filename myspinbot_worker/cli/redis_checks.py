@@ -255,9 +255,7 @@ def dead_letters(client: redis.Redis, keys: Keys) -> Finding:
         return ok(name, "none")
     count = client.xlen(keys.dead)
     reason = clean(_text(newest[0][1].get(b"reason", b"")))[:200]
-    return warning(
-        name, f"{count}; the newest: {reason}", f"read them: redis-cli XREVRANGE {keys.dead} + - COUNT 10"
-    )
+    return warning(name, f"{count}; the newest: {reason}", "see them: myspinbot-worker dead list")
 
 
 def _text(value: Any) -> str:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, NoReturn, ParamSpec
 
 import click
 
-from ..errors import ConfigError, FarmError
+from ..errors import ConfigError, FarmError, JobUnknown
 
 if TYPE_CHECKING:
     import redis
@@ -21,7 +21,10 @@ if TYPE_CHECKING:
     from ..farm import Farm
     from ..graph.messages import Messages
     from ..graph.store import RunStore
+    from ..graph.transitions import Limits
     from ..inspection import Inspector
+    from ..repair.desk import Desk
+    from ..repair.retrying import JobRetry
 
 P = ParamSpec("P")
 
@@ -93,6 +96,50 @@ class Setup:
             self.messages,
         )
 
+    @cached_property
+    def limits(self) -> Limits:
+        """How long and how many records are kept, as the settings have it."""
+        from ..graph.transitions import Limits
+
+        farm = self.settings.farm
+        return Limits(
+            job_ttl_seconds=self.settings.jobs.ttl_seconds,
+            dead_letters_kept=farm.dead_letters_kept,
+            history_kept=farm.history_kept,
+        )
+
+    @cached_property
+    def job_retry(self) -> JobRetry:
+        from ..repair.retrying import JobRetry
+
+        farm = self.settings.farm
+        return JobRetry(
+            self.client,
+            self.inspector,
+            self.limits,
+            max_bytes=farm.max_entry_bytes,
+            max_nodes=farm.max_nodes,
+        )
+
+    @cached_property
+    def desk(self) -> Desk:
+        """Everything that waits for an operator."""
+        from ..repair.desk import Desk
+        from ..repair.failures import FailedNodes
+        from ..repair.letters import DeadLetters
+
+        farm, inspector = self.settings.farm, self.inspector
+        letters = DeadLetters(
+            self.client,
+            inspector.keys,
+            inspector.streams,
+            self.limits,
+            max_bytes=farm.max_entry_bytes,
+            max_nodes=farm.max_nodes,
+        )
+        failures = FailedNodes(self.client, inspector)
+        return Desk(self.client, inspector.keys, letters, failures, self.job_retry)
+
     def load_actors(self) -> Farm:
         """The farm with every capability loaded.
 
@@ -141,7 +188,9 @@ def _explain(error: Exception, setup: Setup) -> NoReturn:
     if isinstance(error, ConfigError):
         fail(error.message, WRONG)
     if isinstance(error, FarmError):
-        fail(error.message)
+        from .output import clean
+
+        fail(clean(error.message), UNKNOWN_JOB if isinstance(error, JobUnknown) else FAILED)
     if "redis" in sys.modules:
         import redis
 
@@ -160,6 +209,9 @@ def redis_trouble(error: redis.RedisError, where: str) -> str:
     reason = " ".join(str(error).split()) or type(error).__name__
     if isinstance(error, redis.AuthenticationError):
         return f"{where} refuses the user name or password: {reason}"
+    if "certificate verify failed" in reason:
+        why = reason.partition("certificate verify failed: ")[2].partition(" (_ssl")[0].rstrip(".)") or reason
+        return f"{where}: its certificate is not trusted: {why}; add ?ssl_ca_certs=<its authority's file> to the URL"
     if isinstance(error, redis.ConnectionError | redis.TimeoutError):
         return f"cannot reach {where}: {reason}"
     return f"{where} answered: {reason}"

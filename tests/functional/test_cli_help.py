@@ -25,7 +25,9 @@ print("loaded:", sorted(heavy & set(sys.modules)), "myspinbot_worker.actors" in 
     assert "Exit codes:" in done.stdout
 
 
-@pytest.mark.parametrize("module", ["jobs", "about", "doctor", "run"])
+@pytest.mark.parametrize(
+    "module", ["jobs", "about", "doctor", "run", "dead", "retry", "audit", "explain", "workflow"]
+)
 def test_no_command_loads_what_it_does_not_need(module: str) -> None:
     code = f"""
 import sys, myspinbot_worker.cli.{module}

@@ -31,7 +31,7 @@ def test_jobs_show_and_cancel(on_farm: Run, running: Farm) -> None:
     assert (shown["phase"], shown["entry"]) == ("open", listed["entry"])
     states = {item["id"]: item for item in shown["nodes"]}
     assert [states[name]["state"] for name in "abc"] == ["completed", "running", "waiting"]
-    assert states["b"]["worker"].endswith(f":{started['pid']}")
+    assert states["b"]["worker"].endswith(f":{started['worker']}")
     assert states["b"]["attempts"] == 1
     assert states["b"]["startedAt"] >= listed["admittedAt"]
     plain = on_farm("show", job).stdout

@@ -28,6 +28,10 @@ from tests.functional.harness import PATIENCE, graph, node
         (["submit"], "Missing argument"),
         (["submit", "/no/such/file"], "No such file"),
         (["submit", "/"], "directory"),
+        (["explain"], "Missing argument"),
+        (["explain", ""], "a job id is not empty"),
+        (["retry"], "Missing argument"),
+        (["retry", "\udcff"], "not valid UTF-8"),
     ],
 )
 def test_wrong_usage(cli: Run, arguments: list[str], words: str) -> None:
@@ -44,13 +48,20 @@ COMMAND_LINES = (
     ("jobs",),
     ("show", "x"),
     ("cancel", "x"),
+    ("explain", "x"),
+    ("retry", "x"),
+    ("dead", "list"),
+    ("dead", "show", "1-1"),
+    ("dead", "retry", "1-1"),
+    ("dead", "drop", "1-1"),
+    ("audit",),
     ("capabilities",),
     ("config",),
     ("doctor",),
 )
 
 
-@pytest.mark.parametrize("command", COMMAND_LINES, ids=lambda command: command[0])
+@pytest.mark.parametrize("command", COMMAND_LINES, ids=" ".join)
 def test_a_wrong_setting_stops_every_command(command: Sequence[str], farm_env: dict[str, str]) -> None:
     env = {**farm_env, "FARM_LEASE_SECONDS": "soon"}
     message = one_line(run_in(env, *command, given=json.dumps(graph([node("a")]))), 2)
@@ -58,7 +69,7 @@ def test_a_wrong_setting_stops_every_command(command: Sequence[str], farm_env: d
 
 
 @pytest.mark.parametrize(
-    "command", [line for line in COMMAND_LINES if line[0] != "capabilities"], ids=lambda c: c[0]
+    "command", [line for line in COMMAND_LINES if line[0] != "capabilities"], ids=" ".join
 )
 def test_a_wrong_url_is_never_shown(command: Sequence[str], cli: Run) -> None:
     result = cli(*command, "--redis-url", "http://:hunter2@host", given=json.dumps(graph([node("a")])))
@@ -66,7 +77,7 @@ def test_a_wrong_url_is_never_shown(command: Sequence[str], cli: Run) -> None:
     assert "hunter2" not in result.output
 
 
-@pytest.mark.parametrize("command", COMMAND_LINES[1:6], ids=lambda command: command[0])
+@pytest.mark.parametrize("command", COMMAND_LINES[1:-3], ids=" ".join)
 def test_redis_out_of_reach(command: Sequence[str], cli: Run) -> None:
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))
@@ -83,7 +94,7 @@ def test_redis_refuses_the_password(cli: Run, redis_server: EmbeddedRedis) -> No
     assert "hunter2" not in message
 
 
-@pytest.mark.parametrize("command", ["watch", "show", "cancel"])
+@pytest.mark.parametrize("command", ["watch", "show", "cancel", "explain", "retry"])
 def test_an_unknown_job(cli: Run, command: str) -> None:
     assert "job nowhere" in one_line(cli(command, "nowhere"), 3)
 
