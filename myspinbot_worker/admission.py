@@ -5,17 +5,17 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
-
-from pydantic import ValidationError
 
 from .errors import RejectedEntry
 from .graph.document import Document
 from .graph.plan import CycleError, Plan, make_plan
 from .graph.scanner import DocumentError
-from .models.langgraph_v1 import LanggraphWorkflow
+from .graph_schema import faults
 
 MAX_JOB_ID_BYTES = 1024
+_FAULTS_TOLD = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ def read_entry(
         raise RejectedEntry(f"graph has {len(fields[b'graph'])} bytes; at most {max_bytes} are taken")
     text = _text(fields, b"graph")
     try:
-        document = Document.parse(text, validate=lambda value: _validate(value, max_nodes))
+        document = parse_graph(text, max_nodes)
         if document.workflow_id != job:
             raise RejectedEntry(
                 f"graph.workflowId {document.workflow_id[:80]!r} is not the entry's jobId {job!r}"
@@ -82,6 +82,16 @@ def read_entry(
     )
 
 
+def parse_graph(text: str, max_nodes: int = 10_000) -> Document:
+    """A graph's document, checked against the schema.
+
+    Raises:
+        DocumentError: It is not JSON, or its nodes and edges do not fit together.
+        RejectedEntry: It does not fit the schema, or has too many nodes.
+    """
+    return Document.parse(text, validate=lambda value: _validate(value, max_nodes))
+
+
 def _text(fields: Mapping[bytes, bytes], name: bytes) -> str:
     if name not in fields:
         raise RejectedEntry(f"the entry has no field {name.decode()}")
@@ -94,16 +104,7 @@ def _text(fields: Mapping[bytes, bytes], name: bytes) -> str:
 def _validate(value: Any, max_nodes: int) -> None:
     if isinstance(value, dict) and isinstance(nodes := value.get("nodes"), list) and len(nodes) > max_nodes:
         raise RejectedEntry(f"graph.nodes has {len(nodes)} nodes; at most {max_nodes} are taken")
-    try:
-        LanggraphWorkflow.model_validate(value, strict=True)
-    except ValidationError as error:
-        found = error.errors(include_url=False, include_input=False, include_context=False)
-        first = "; ".join(f"graph{_path(item['loc'])}: {item['msg']}" for item in found[:3])
-        more = f"; and {len(found) - 3} more" if len(found) > 3 else ""
-        raise RejectedEntry(first + more) from None
-    except RecursionError:
-        raise RejectedEntry("graph: nested too deeply") from None
-
-
-def _path(location: tuple[int | str, ...]) -> str:
-    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location)
+    found = list(islice(faults(value), _FAULTS_TOLD + 1))
+    if found:
+        more = "; and more" if len(found) > _FAULTS_TOLD else ""
+        raise RejectedEntry("; ".join(found[:_FAULTS_TOLD]) + more)

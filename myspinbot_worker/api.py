@@ -1,7 +1,8 @@
 """HTTP for operators and orchestrators: ``/health``, ``/ready``, ``/metrics``. Served by the ingestor.
 
 ``/health`` answers whether this process lives: its loops turn. ``/ready`` answers whether it can do its work:
-Redis and object storage are reachable too. Both say 503 and why when they cannot.
+Redis and object storage are reachable too. Both say 503 and why when they cannot. Everything but these two asks
+for the token of ``server.token``, where there is one.
 """
 
 from __future__ import annotations
@@ -10,57 +11,24 @@ import logging
 import socket
 import threading
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
-import uvicorn
-from fastapi import FastAPI, Response
-from fastapi.responses import JSONResponse
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+import redis
 
-from . import __version__
 from .errors import StorageError
 from .farm import Farm
-from .redis_clients import BLOCK_SECONDS, TRANSIENT
+from .http_token import exposure
+from .offers import withheld
+from .redis_clients import BLOCK_SECONDS
+
+if TYPE_CHECKING:
+    import uvicorn
+    from fastapi import FastAPI
+
+    from .pages import Check
 
 log = logging.getLogger(__name__)
-
-Check = Callable[[], str]
-"""Says what is wrong; an empty string if nothing is."""
-
-
-def build_app(registry: CollectorRegistry, alive: dict[str, Check], ready: dict[str, Check]) -> FastAPI:
-    """The app.
-
-    Args:
-        alive: What ``/health`` asks.
-        ready: What ``/ready`` asks besides.
-    """
-    app = FastAPI(title="myspinbot-worker", version=__version__)
-
-    def answer(checks: dict[str, Check]) -> Response:
-        found = {name: check() or "ok" for name, check in checks.items()}
-        good = all(state == "ok" for state in found.values())
-        body: dict[str, Any] = {
-            "status": "ok" if good else "failing",
-            "version": __version__,
-            "checks": found,
-        }
-        return JSONResponse(body, status_code=200 if good else 503)
-
-    @app.get("/health", summary="Whether this process lives")
-    def health() -> Response:
-        return answer(alive)
-
-    @app.get("/ready", summary="Whether this process can do its work")
-    def is_ready() -> Response:
-        return answer({**alive, **ready})
-
-    @app.get("/metrics", summary="Prometheus metrics")
-    def metrics() -> Response:
-        return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
-
-    return app
 
 
 def beating(last: Callable[[], float], most_seconds: float) -> Check:
@@ -85,12 +53,25 @@ def loop_patience(period_seconds: float) -> float:
 def redis_check(farm: Farm) -> Check:
     def check() -> str:
         try:
-            farm.client.ping()
+            # A full Redis and a replica answer, and refuse to write.
+            farm.client.set(farm.store.keys.probe, "", px=1)
             return ""
-        except TRANSIENT as error:
+        except redis.RedisError as error:
             return f"{type(error).__name__}: {error}"
 
     return check
+
+
+def withheld_services(farm: Farm) -> Callable[[], Mapping[str, str]]:
+    """What ``/ready`` tells of services that no worker can run; nothing while Redis is away, which it tells too."""
+
+    def look() -> Mapping[str, str]:
+        try:
+            return withheld(farm.offers.all())
+        except redis.RedisError:
+            return {}
+
+    return look
 
 
 def storage_check(farm: Farm) -> Check:
@@ -105,29 +86,49 @@ def storage_check(farm: Farm) -> Check:
 
 
 class ApiServer:
-    """The app on a thread of its own; the process' signals stay with the main thread.
+    """The pages on a thread of their own; the process' signals stay with the main thread.
+
+    The libraries that serve them are imported on that thread: they take as long as all else that an ingestor needs.
+
+    Args:
+        make_app: Called there.
+        token: What the app asks for; without one a warning is logged where others can reach the address.
 
     Raises:
         OSError: The address cannot be listened on.
     """
 
-    def __init__(self, app: FastAPI, host: str, port: int) -> None:
-        config = uvicorn.Config(app, log_config=None, access_log=False)
-        # Bound here, so that a taken port stops the process at its start and not in a thread.
+    def __init__(  # nosec B107
+        self, make_app: Callable[[], FastAPI], host: str, port: int, token: str = ""
+    ) -> None:
+        self._exposure = exposure(host, token)
+        self._make_app = make_app
+        # Bound here, so that a taken port stops the process at its start and not in a thread; who asks early waits.
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self._socket = socket.create_server((host, port), family=family)
         self.address = f"http://{host}:{self._socket.getsockname()[1]}"
-        self._server = uvicorn.Server(config)
-        self._thread = threading.Thread(
-            target=self._server.run, kwargs={"sockets": [self._socket]}, name="api", daemon=True
-        )
+        self._stopping = threading.Event()
+        self._server: uvicorn.Server | None = None
+        self._thread = threading.Thread(target=self._serve, name="api", daemon=True)
+
+    def _serve(self) -> None:
+        import uvicorn
+
+        server = uvicorn.Server(uvicorn.Config(self._make_app(), log_config=None, access_log=False))
+        self._server = server
+        if not self._stopping.is_set():
+            server.run(sockets=[self._socket])
 
     def __enter__(self) -> ApiServer:
         self._thread.start()
         log.info("listening on %s", self.address)
+        if self._exposure:
+            log.warning("metrics: %s", self._exposure)
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._server.should_exit = True
+        self._stopping.set()
+        if self._server is not None:
+            self._server.should_exit = True
         self._thread.join()
         self._socket.close()

@@ -40,13 +40,19 @@ class Bridge:
         self._client: Any = client
         self.streams = streams
 
-    def ensure_group(self) -> None:
-        """Create the consumer group, at id 0 so that entries written before the farm started are not lost."""
+    def ensure_group(self) -> bool:
+        """Create the consumer group, at id 0 so that entries written before the farm started are not lost.
+
+        Returns:
+            Whether it was not there.
+        """
         try:
             self._client.xgroup_create(self.streams.data, self.streams.group, id="0", mkstream=True)
         except redis.ResponseError as error:
             if not str(error).startswith("BUSYGROUP"):
                 raise
+            return False
+        return True
 
     def read(self, consumer: str, count: int, block_seconds: float) -> list[Entry]:
         """New entries for this consumer, waiting for the first; they stay pending until a terminal act.

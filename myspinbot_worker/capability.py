@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import inspect
 import typing
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 from pydantic.fields import FieldInfo
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from .task import Task
 
 Kind = Literal["cpu", "gpu"]
+Requirement = Callable[[Mapping[str, Mapping[str, Any]]], Iterable[str]]
+"""Says what a ComfyUI with this catalog of node classes lacks, a line each; nothing when all is there."""
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
@@ -28,6 +30,22 @@ class Payload(BaseModel):
 
     # Pydantic would write NaN as null; kept as it is, it is refused as not being JSON.
     model_config = ConfigDict(extra="allow", ser_json_inf_nan="constants")
+
+
+class _NamesAnObject:
+    """Marks a field."""
+
+
+ObjectPath = Annotated[str, _NamesAnObject()]
+"""A field that names an object, ``"bucket/key"``: for the reuse of results, its content counts and not its name."""
+
+
+def is_object_path(model: type[BaseModel], name: str) -> bool:
+    """Whether a payload's member is an :data:`ObjectPath`."""
+    for field_name, field in model.model_fields.items():
+        if name in (field_name, field.alias, field.validation_alias):
+            return any(isinstance(mark, _NamesAnObject) for mark in field.metadata)
+    return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +85,11 @@ class Capability:
     emits_progress: bool
     idempotent: bool
     side_effects: bool
+    requires: Requirement | None = None
+    runs_prompts: bool = False
+    """Whether it runs ComfyUI prompts, and wants to know how long their nodes took before."""
+    reuse: bool = False
+    seed: str = ""
 
     @property
     def queue(self) -> str:
@@ -140,14 +163,24 @@ class Registry:
         item = self._capabilities.get(service)
         return item.queue if item else None
 
+    def queues(self) -> dict[str, str]:
+        """The queue of every service."""
+        return {item.id: item.queue for item in self}
+
     def __iter__(self) -> Iterator[Capability]:
         return iter(self._capabilities.values())
 
-    def manifest(self, *, with_schema: bool = True) -> dict[str, Any]:
-        """The capability manifest the control plane validates (contract, section 7)."""
+    def manifest(self, *, with_schema: bool = True, without: Container[str] = ()) -> dict[str, Any]:
+        """The capability manifest the control plane validates (contract, section 7).
+
+        Args:
+            without: Services to leave out.
+        """
         return {
             "generatedAt": datetime.now(UTC).isoformat(timespec="milliseconds"),
-            "capabilities": [item.manifest_entry(with_schema=with_schema) for item in self],
+            "capabilities": [
+                item.manifest_entry(with_schema=with_schema) for item in self if item.id not in without
+            ],
         }
 
 
@@ -166,6 +199,9 @@ def capability(
     emits_progress: bool = True,
     idempotent: bool = True,
     side_effects: bool = False,
+    requires: Requirement | None = None,
+    reuse: bool = False,
+    seed: str = "",
     into: Registry = registry,
 ) -> Callable[[Function], Function]:
     """Declare a function as a service.
@@ -179,11 +215,21 @@ def capability(
         label: A short name for people; the id by default.
         retry: When a failed attempt is tried again.
         timeout_seconds: Longest run of one attempt; -1 for none.
+        requires: What it needs of a ComfyUI, where one does its work.
+        reuse: Whether the same params and input always have the same result, so that an earlier one may stand for
+            it (``farm.reuse_results``). It then must read nothing from storage but through ``task.fetch()``.
+        seed: The param without which the task draws at random; results of such nodes are never used again.
         into: The registry to add it to.
 
     Raises:
         TypeError: The function's annotations do not name payload types.
+        ValueError: ``reuse`` of what is not idempotent or has side effects, or a seed without ``reuse``.
     """
+
+    if reuse and (side_effects or not idempotent):
+        raise ValueError(f"{service}: reuse is for what is idempotent and has no side effects")
+    if seed and not reuse:
+        raise ValueError(f"{service}: a seed only matters with reuse")
 
     def declare(function: Function) -> Function:
         params, given, output = _payload_types(function)
@@ -203,6 +249,9 @@ def capability(
                 emits_progress=emits_progress,
                 idempotent=idempotent,
                 side_effects=side_effects,
+                requires=requires,
+                reuse=reuse,
+                seed=seed,
             )
         )
         return function

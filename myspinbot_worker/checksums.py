@@ -47,19 +47,23 @@ def checksum_promised(headers: Mapping[str, str]) -> tuple[str, str | None]:
     return "md5", etag_md5(headers)
 
 
-def checksums(file: BinaryIO, on_chunk: Callable[[], None]) -> tuple[str, str]:
+def checksums(
+    file: BinaryIO, on_chunk: Callable[[], None], *, with_md5: bool = True
+) -> tuple[str, str | None]:
     """Return SHA-256 and MD5 of the rest of a file, in hexadecimal.
 
     Args:
+        with_md5: Whether the MD5 is wanted: for a large file it costs more than the way to storage.
         on_chunk: Called after each chunk; what it raises ends the reading.
     """
     sha256 = hashlib.sha256()
     md5 = hashlib.md5(usedforsecurity=False)
     while chunk := file.read(CHUNK):
         sha256.update(chunk)
-        md5.update(chunk)
+        if with_md5:
+            md5.update(chunk)
         on_chunk()
-    return sha256.hexdigest(), md5.hexdigest()
+    return sha256.hexdigest(), md5.hexdigest() if with_md5 else None
 
 
 def fingerprint(file: BinaryIO) -> tuple[int, int] | None:

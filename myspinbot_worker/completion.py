@@ -7,12 +7,14 @@ was away too long, and whatever a dead worker left open the reconciler finds.
 
 from __future__ import annotations
 
-import json
 import logging
 import threading
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import asdict
+from pathlib import Path
 from typing import TypeVar
 from uuid import uuid4
 
@@ -22,52 +24,98 @@ from dramatiq.broker import MessageProxy
 from dramatiq.middleware import SkipMessage
 
 from . import boot
-from .attempt import Outcome, outcome_of_error, run_attempt
-from .broker import MESSAGE_ID
+from .artifact_keys import attempt_folder, steps_folder
+from .attempt import Outcome, outcome_elsewhere
+from .broker import MESSAGE_ID, Delivered
+from .capability import Kind
 from .dispatcher import Dispatcher
-from .engines import engine_set
 from .errors import StorageError
 from .farm import Farm
 from .graph.plan import State
-from .graph.transitions import Claim, Refused
+from .graph.transitions import Charge, Claim, Refused, Result, Settled
 from .keys import NodeRef
-from .lease_keeper import LeaseKeeper
+from .litter import BUCKETS
 from .metrics import WorkerMetrics
+from .offering import Offering
 from .redaction import redact_logs
 from .redis_clients import Stopped, passes, until_done
+from .relay import Relay
+from .runner_messages import Known
+from .runner_pool import Lane, RunnerUnavailable
 from .scratch import ScratchRoot
-from .task import Task, worker_name
+from .supervision import Lanes, Patience, Supervisor, Wire
+from .task import worker_name
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-_OUTCOME_STATE = {"completed": State.COMPLETED, "failed": State.FAILED, "retry": State.READY}
+_RECORDED_AS = {
+    "completed": (State.COMPLETED, Charge.NOTHING),
+    "failed": (State.FAILED, Charge.ATTEMPT),
+    "retry": (State.READY, Charge.ATTEMPT),
+    "lost": (State.READY, Charge.LOST_WORKER),
+    "returned": (State.READY, Charge.NOTHING),
+}
+
+_ELSEWHERE_MS = 1000
+_UNAVAILABLE_MS = 5000
 
 
 class Attempt(threading.local):
     """What this worker thread is working on."""
 
     claim: Claim | None = None
-    task: Task | None = None
+    lane: Lane | None = None
+    scratch: Path | None = None
     outcome: Outcome | None = None
+    uploaded: bool = False
+    kept: bool = False
     started: float = 0.0
     cleanup: ExitStack | None = None
 
 
-class Completion(dramatiq.Middleware):
-    """Claims nodes before their actor runs and records them after; see the module."""
+def finisher() -> ThreadPoolExecutor:
+    """A thread that concludes runs."""
+    return ThreadPoolExecutor(1, "finisher")
 
-    def __init__(self, farm: Farm, metrics: WorkerMetrics) -> None:
+
+def _kind(queue: str) -> Kind:
+    return "gpu" if queue == "gpu" else "cpu"
+
+
+class Completion(dramatiq.Middleware):
+    """Claims nodes before their actor runs and records them after; see the module.
+
+    Args:
+        make_lanes: Where attempts run, for a number of GPU attempts at one time.
+        make_finisher: What concludes runs beside the next node; ``None``: they are concluded before it.
+    """
+
+    def __init__(
+        self,
+        farm: Farm,
+        metrics: WorkerMetrics,
+        make_lanes: Callable[[int], Lanes],
+        make_finisher: Callable[[], ThreadPoolExecutor | None] = finisher,
+    ) -> None:
         self.farm = farm
         self.metrics = metrics
         self.device = "cpu"
+        self.gpu_lanes = 0
+        self._make_lanes = make_lanes
+        self._make_finisher = make_finisher
         self.worker = worker_name()
         self._current = Attempt()
         self._stopping = threading.Event()
-        self._keeper: LeaseKeeper | None = None
+        self._timers: list[threading.Timer] = []
+        self._lanes: Lanes | None = None
+        self._offering: Offering | None = None
+        self._supervisor: Supervisor | None = None
         self._scratch: ScratchRoot | None = None
         self._dispatcher: Dispatcher | None = None
+        self._relay: Relay | None = None
+        self._finisher: ThreadPoolExecutor | None = None
 
     # Called by Dramatiq, in this order.
 
@@ -76,42 +124,71 @@ class Completion(dramatiq.Middleware):
         redact_logs(self.farm.secrets)
         self.worker = worker_name()
         with boot.or_exit("setting up the worker"):
-            self._dispatcher = self.farm.dispatcher()
+            self._dispatcher = self.farm.dispatcher(self.metrics.concluded)
             self._scratch = ScratchRoot(settings.farm.scratch_dir)
-            self._keeper = LeaseKeeper(
-                settings.redis.url,
-                settings.farm.namespace,
-                self.farm.store.limits.lease_ms,
-                worker.worker_threads,
+            self._lanes = self._make_lanes(self.gpu_lanes)
+            self._lanes.start()
+            self._offering = self._offer(worker, self._lanes)
+            patience = Patience(
+                lease_seconds=settings.farm.lease_seconds,
+                notice_seconds=settings.farm.notice_seconds,
+                interrupt_seconds=settings.farm.interrupt_seconds,
+                most_lost=settings.farm.max_lost_attempts,
             )
+            self._supervisor = Supervisor(patience, self.worker, self.device)
+            lanes = self._lanes
+            self._relay = Relay(self.farm, worker, self.worker, lambda queue: lanes.free(_kind(queue)))
+            self._finisher = self._make_finisher()
 
     def before_process_message(self, broker: dramatiq.Broker, message: MessageProxy) -> None:
-        ref, token, call = NodeRef.parse(message.args[0]), int(message.args[1]), uuid4().hex
-        try:
-            answer = self._patiently(lambda: self.farm.store.claim(ref, token, self.worker, call))
-        except Stopped:
-            # The node stays ready; the reconciler sees that its message is gone and sends another.
-            raise SkipMessage(f"stopping before node {message.args[2]} could be claimed") from None
-        if isinstance(answer, Refused):
-            log.info("node %s of job %s is not started: %s", message.args[2], ref.job, answer.reason)
-            self._come_back(message, answer)
-            raise SkipMessage(f"node {message.args[2]} of job {ref.job}: {answer.reason}")
-        self.metrics.waited(answer.service, time.time() - message.message_timestamp / 1000)
-        self._begin(answer)
+        ref = NodeRef.parse(message.args[0])
+        with ExitStack() as cleanup:
+            # Before the claim: a process that takes long to start would take it from the lease.
+            lane = cleanup.enter_context(self._lane(message))
+            try:
+                answer = self._claim(message, ref)
+            except Stopped:
+                # The node stays ready; the reconciler sees that its message is gone and sends another.
+                raise SkipMessage(f"stopping before node {message.args[2]} could be claimed") from None
+            if isinstance(answer, Refused):
+                log.info("node %s of job %s is not started: %s", message.args[2], ref.job, answer.reason)
+                self._come_back(message, answer)
+                if answer.reason == "cancelled":
+                    self._conclude(ref.job)
+                raise SkipMessage(f"node {message.args[2]} of job {ref.job}: {answer.reason}")
+            self.metrics.waited(answer.service, time.time() - message.message_timestamp / 1000)
+            self._begin(answer, lane, cleanup)
 
     def run(self, service: str) -> None:
         """The body of every actor: run the node that this thread claimed."""
         current = self._current
         capability = self.farm.registry.get(service)
-        if current.claim is None or current.task is None or capability is None:
+        claim, lane, scratch = current.claim, current.lane, current.scratch
+        if claim is None or lane is None or scratch is None or capability is None:
             log.error("a message for %s came without a claim; it is dropped and will be sent again", service)
             return
-        try:
-            current.outcome = Outcome("completed", run_attempt(capability, current.task, current.claim))
-        except Exception as error:  # noqa: BLE001 - every error of a task becomes the node's outcome
-            current.outcome = outcome_of_error(
-                error, capability, current.claim, self.worker, self.farm.secrets
-            )
+        assert self._supervisor is not None
+        wire = Wire(
+            renew=lambda fraction: self._renew(claim, fraction),
+            kept=lambda: self._kept(claim),
+            publish=lambda text: self._publish(claim, text),
+            uploads=lambda: setattr(current, "uploaded", True),
+            moved=self.metrics.moved,
+            node_times=self._record_node_times,
+            looked_up=self.metrics.looked_up,
+            known=self.farm.reuse_index.find,
+        )
+        assert self._lanes is not None
+        assert self._offering is not None
+        if (why := self._lanes.missing.get(service)) is not None:
+            elsewhere = self._offering.others_serve(service)
+            current.outcome = outcome_elsewhere(
+                claim, self.worker, why, others_serve=elsewhere,
+                wait_seconds=self.farm.settings.farm.heartbeat_seconds,
+            )  # fmt: skip
+            return
+        known = Known(self._offering.withheld, self._node_times() if capability.runs_prompts else {})
+        current.outcome = self._supervisor.run(lane, claim, capability, scratch, wire, known)
 
     def after_process_message(
         self,
@@ -131,7 +208,7 @@ class Completion(dramatiq.Middleware):
                 log.error("node %s of job %s was interrupted: %r", claim.node_id, claim.ref.job, exception)
                 return
             try:
-                self._record(claim, outcome)
+                self._record(claim, outcome, message)
             except Stopped:
                 log.error(
                     "stopping with the result of node %s of job %s unrecorded", claim.node_id, claim.ref.job
@@ -140,53 +217,116 @@ class Completion(dramatiq.Middleware):
             self._end()
 
     def before_worker_shutdown(self, broker: dramatiq.Broker, worker: dramatiq.Worker) -> None:
+        farm = self.farm.settings.farm
+        self.farm.broker.slots.configure(0, {})
+        assert self._supervisor is not None
+        self._after(farm.drain_seconds, self._supervisor.return_all)
         # A result in hand is worth waiting for a Redis that is away, but not for ever: after a lease it is lost anyway.
-        giving_up = threading.Timer(self.farm.settings.farm.lease_seconds, self._stopping.set)
-        giving_up.daemon = True
-        giving_up.start()
+        self._after(farm.drain_seconds + farm.lease_seconds, self._stopping.set)
 
     def after_worker_shutdown(self, broker: dramatiq.Broker, worker: dramatiq.Worker) -> None:
-        if self._keeper is not None:
-            self._keeper.close()
+        if self._finisher is not None:
+            self._finisher.shutdown()
+        for timer in self._timers:
+            timer.cancel()
+        if self._offering is not None:
+            self._offering.end()
+        if self._lanes is not None:
+            self._lanes.close()
         if self._scratch is not None:
             self._scratch.close()
 
     # Steps of the above.
 
-    def _begin(self, claim: Claim) -> None:
-        assert self._keeper is not None
-        assert self._scratch is not None
-        current, store, scratch = self._current, self.farm.store, self._scratch
-        cleanup = ExitStack()
-        hold = cleanup.enter_context(self._keeper.hold(claim.ref, claim.token))
-        current.task = Task(
-            claim,
-            lambda: cleanup.enter_context(scratch.folder()),
-            self.farm.storage,
-            report=lambda fraction: self._quietly_renew(claim, fraction),
-            publish_data=lambda data: store.publish_data(claim.ref, claim.token, data),
-            verdict=lambda: hold.verdict,
-            engines=lambda: engine_set(self.farm.settings.farm.engine),
-            device=self.device,
-            moved=self.metrics.moved,
-        )
-        current.claim, current.outcome, current.cleanup = claim, None, cleanup
-        current.started = time.monotonic()
-        cleanup.enter_context(self.metrics.active())
+    def _offer(self, worker: dramatiq.Worker, lanes: Lanes) -> Offering:
+        """Say what this process can run; a GPU queue of which it can run nothing is left alone."""
+        whitelist = worker.consumer_whitelist
 
-    def _record(self, claim: Claim, outcome: Outcome) -> None:
-        """Settle, then send, then conclude: each step until it is done, none again because a later one failed."""
+        def listens(queue: str) -> bool:
+            return (not whitelist or queue in whitelist) and (queue != "gpu" or self.gpu_lanes > 0)
+
+        gpu = [item.id for item in self.farm.registry if item.queue == "gpu"]
+        if gpu and listens("gpu") and all(service in lanes.missing for service in gpu):
+            log.error("nothing of the gpu queue can run here: this process leaves it alone")
+            self.gpu_lanes = 0
+            self.farm.broker.slots.configure(worker.worker_threads, {"gpu": 0})
+        offering = Offering(
+            self.farm.offers, self.farm.registry, self.worker, listens, lambda: lanes.missing,
+            self.farm.settings.farm.heartbeat_seconds,
+        )  # fmt: skip
+        offering.begin()
+        return offering
+
+    @contextmanager
+    def _lane(self, message: MessageProxy) -> Iterator[Lane]:
+        assert self._lanes is not None
+        try:
+            with self._lanes.lend(_kind(message.queue_name)) as lane:
+                self._begun(message)
+                yield lane
+        except RunnerUnavailable as error:
+            log.error("%s", error.message)
+            self._begun(message)
+            if isinstance(message, Delivered) and isinstance(message.answer, Claim):
+                claimed = message.answer
+                self._patiently(
+                    lambda: self.farm.store.settle(
+                        claimed.ref,
+                        claimed.token,
+                        State.READY,
+                        delay_ms=_UNAVAILABLE_MS,
+                        charge=Charge.NOTHING,
+                    )
+                )
+                raise SkipMessage(f"node {message.args[2]} is given back") from None
+            self._come_back(message, Refused("unavailable", _UNAVAILABLE_MS))
+            raise SkipMessage(f"node {message.args[2]} is left for later") from None
+
+    def _begun(self, message: MessageProxy) -> None:
+        if self._relay is not None:
+            self._relay.begun(message)
+
+    def _claim(self, message: MessageProxy, ref: NodeRef) -> Claim | Refused:
+        """The answer that came with the message, or else one of its own."""
+        if isinstance(message, Delivered) and message.answer is not None:
+            answer, message.answer = message.answer, None
+            return answer
+        token, call = int(message.args[1]), uuid4().hex
+        return self._patiently(lambda: self.farm.store.claim(ref, token, self.worker, call))
+
+    def _begin(self, claim: Claim, lane: Lane, cleanup: ExitStack) -> None:
+        assert self._scratch is not None
+        current = self._current
+        current.scratch = cleanup.enter_context(self._scratch.folder())
+        cleanup.enter_context(self.metrics.active())
+        current.claim, current.lane, current.outcome = claim, lane, None
+        current.uploaded = current.kept = False
+        current.started = time.monotonic()
+        current.cleanup = cleanup.pop_all()
+
+    def _record(self, claim: Claim, outcome: Outcome, message: MessageProxy | None = None) -> None:
+        """Settle, then send, then conclude: each step until it is done, none again because a later one failed.
+
+        Args:
+            message: Acknowledged with it, and followed by the next one, if this worker goes on.
+        """
         dispatcher = self._dispatcher
         assert dispatcher is not None
-        settled = self._patiently(
-            lambda: self.farm.store.settle(
-                claim.ref,
-                claim.token,
-                _OUTCOME_STATE[outcome.kind],
-                outcome.text,
-                delay_ms=round(outcome.delay_seconds * 1000),
-            )
+        state, charge = _RECORDED_AS[outcome.kind]
+        current = self._current
+        first = outcome.kind in ("lost", "returned")
+        result = Result(
+            state,
+            outcome.text,
+            round(outcome.delay_seconds * 1000),
+            Charge.NOTHING if outcome.spared else charge,
+            self.worker if outcome.elsewhere else "",
+            current.kept or (current.uploaded and state is not State.COMPLETED),
+            first,
+            outcome.reused,
         )
+        settled = self._settle(claim, result, message)
+        self._note_reuse(claim, outcome, settled)
         if settled.outcome in ("fenced", "gone"):
             log.warning(
                 "node %s of job %s: result %s, dropped", claim.node_id, claim.ref.job, settled.outcome
@@ -194,30 +334,57 @@ class Completion(dramatiq.Middleware):
         elif outcome.kind != "completed":
             log.warning(
                 "node %s (%s) of job %s: %s, %s", claim.node_id, claim.service, claim.ref.job,
-                outcome.code, "will be tried again" if outcome.kind == "retry" else "failed",
+                outcome.code or "returned", "failed" if outcome.kind == "failed" else "will be tried again",
             )  # fmt: skip
-        self._patiently(lambda: dispatcher.send(settled.ready))
+        self._patiently(lambda: dispatcher.send(settled.ready, first=first))
         if settled.over:
-            self._patiently(lambda: dispatcher.conclude(claim.ref.job))
-        self._patiently(lambda: self._forget_artifacts(claim, outcome, settled.outcome))
+            self._finish(claim.ref.job, at_once=not (isinstance(message, Delivered) and message.followed))
+        if settled.outcome in ("fenced", "gone") and current.uploaded:
+            self._patiently(lambda: self._forget_artifacts(claim, settled.outcome == "gone"))
 
-    def _forget_artifacts(self, claim: Claim, outcome: Outcome, settled: str) -> None:
-        """Remove what no graph will ever name: objects of an attempt that was not recorded, and of older ones."""
-        task = self._current.task
-        assert task is not None
-        storage, job = self.farm.storage, claim.ref.job
-        recorded = outcome.kind == "completed" and settled in ("ok", "already")
+    def _note_reuse(self, claim: Claim, outcome: Outcome, settled: Settled) -> None:
+        """Whose result a node has, or that it has one for others; what a crash leaves out is only not used again."""
+        if settled.outcome not in ("ok", "already"):
+            return
+        if outcome.reused:
+            self.metrics.reused(claim.service)
+            log.info("node %s of job %s has the result of %s", claim.node_id, claim.ref.job, outcome.reused)
+        if outcome.memo is not None:
+            self.farm.reuse_index.remember(outcome.memo)
+
+    def _settle(self, claim: Claim, result: Result, message: MessageProxy | None) -> Settled:
+        if self._relay is not None and isinstance(message, Delivered):
+            another = self._goes_on(message) and not result.first
+            return self._relay.advance(message, claim, result, self._patiently, another=another)
+        return self._patiently(lambda: self.farm.store.settle(claim.ref, claim.token, **asdict(result)))
+
+    def _goes_on(self, message: MessageProxy | None) -> bool:
+        """Whether this thread can begin with another node at once, in the lane it has."""
+        lane = self._current.lane
+        return (
+            isinstance(message, Delivered)
+            and lane is not None
+            and lane.reusable
+            and not self._stopping.is_set()
+            and self.farm.broker.slots.may_pass_on(message.queue_name, id(message))
+        )
+
+    def _forget_artifacts(self, claim: Claim, ended: bool) -> None:
+        """Remove what no graph will ever name; the ends of visits see to all other starts without a result.
+
+        Args:
+            ended: The visit is over: nobody will go on from the steps that were kept.
+        """
+        job, entry = claim.ref.job, claim.ref.entry
+        attempt = attempt_folder(job, claim.node_id, entry, claim.token)
+        folders = [steps_folder(job, claim.node_id, entry)] if ended else []
+        # A run that has ended may have ended with this very result, the answer to settle being lost.
+        if attempt not in (self.farm.bridge.snapshot(job) or b"").decode():
+            folders.append(attempt)
         try:
-            if recorded and claim.token > 1:
-                kept = [artifact.key for artifact in task.kept]
-                for bucket in {"staged", "output"} & set(self.farm.settings.storage.buckets):
-                    storage.remove_prefix(bucket, task.attempts_prefix, keep=kept)
-            elif not recorded and task.kept:
-                # A run that has ended may have ended with this very result, the answer to settle being lost.
-                graph = (self.farm.bridge.snapshot(job) or b"").decode() if settled == "gone" else ""
-                for artifact in task.kept:
-                    if json.dumps(artifact.key) not in graph:
-                        storage.remove(artifact.bucket, artifact.key)
+            for bucket in BUCKETS & set(self.farm.settings.storage.buckets):
+                for folder in folders:
+                    self.farm.storage.remove_prefix(bucket, folder)
         except StorageError as error:
             log.warning("objects of node %s of job %s stay behind: %s", claim.node_id, job, error)
 
@@ -230,30 +397,94 @@ class Completion(dramatiq.Middleware):
         seconds = time.monotonic() - current.started
         service, kind = current.claim.service, current.outcome.kind if current.outcome else "interrupted"
         cleanup = current.cleanup
-        current.claim = current.task = current.outcome = current.cleanup = None
+        current.claim = current.lane = current.scratch = current.outcome = current.cleanup = None
         if cleanup is not None:
             cleanup.close()
         self.metrics.ended(service, kind, seconds)
 
+    def _finish(self, job: str, *, at_once: bool) -> None:
+        """Conclude a run; beside the next node, if there is one: the device need not wait for it."""
+        if at_once or self._finisher is None:
+            dispatcher = self._dispatcher
+            assert dispatcher is not None
+            self._patiently(lambda: dispatcher.conclude(job))
+        else:
+            self._finisher.submit(self._conclude_or_tell, job)
+
+    def _conclude_or_tell(self, job: str) -> None:
+        try:
+            self._conclude(job)
+        except Exception:  # what cannot be concluded now the reconciler tries again
+            log.exception("concluding job %s failed", job)
+
+    def _conclude(self, job: str) -> None:
+        """Conclude a run if it is over; who stops now leaves that to the reconciler."""
+        assert self._dispatcher is not None
+        dispatcher = self._dispatcher
+        with suppress(Stopped):
+            self._patiently(lambda: dispatcher.conclude(job))
+
     def _come_back(self, message: MessageProxy, refused: Refused) -> None:
         """A node leased to someone else is looked at again after the lease: the holder may be dead."""
-        if refused.reason != "leased":
+        if not refused.wait_ms:
             return
-        again = message.copy(options={MESSAGE_ID: message.options[MESSAGE_ID]})
+        # Under an id of its own: one that is used again while its last delay is being acknowledged would vanish.
+        again = message.copy(options={MESSAGE_ID: f"{message.options[MESSAGE_ID]}~{uuid4().hex}"})
+        # The others are given time to take what this worker had no memory for.
+        delay = (
+            min(refused.wait_ms, _ELSEWHERE_MS) if refused.reason == "elsewhere" else refused.wait_ms + 100
+        )
         try:
-            self._patiently(lambda: self.farm.broker.enqueue(again, delay=refused.wait_ms + 100))
+            self._patiently(lambda: self.farm.broker.enqueue(again, delay=delay))
         except Stopped:
             log.info("not waiting for the lease of %s; the reconciler watches it", message.args[2])
 
-    def _quietly_renew(self, claim: Claim, fraction: float) -> str:
-        """Progress that cannot be sent is not worth a failed task."""
+    def _kept(self, claim: Claim) -> str:
+        self._current.kept = True
+        return self._renew(claim, None)
+
+    def _renew(self, claim: Claim, fraction: float | None) -> str:
+        """A Redis that is away is not worth a failed task."""
         try:
-            return self.farm.store.renew(claim.ref, claim.token, fraction)
+            # Told again each time: the renewal that was to tell it first may have met a Redis that was away.
+            return self.farm.store.renew(claim.ref, claim.token, fraction, kept=self._current.kept)
         except redis.RedisError as error:
             if not passes(error):
                 raise
             self._redis_away(error)
             return "ok"
+
+    def _publish(self, claim: Claim, text: str) -> None:
+        try:
+            self.farm.store.publish_data(claim.ref, claim.token, text)
+        except redis.RedisError as error:
+            if not passes(error):
+                raise
+            self._redis_away(error)
+
+    def _node_times(self) -> Mapping[str, float]:
+        """How long ComfyUI's node classes took; a hint, and no Redis is waited for to have it."""
+        try:
+            return self.farm.node_times.read()
+        except redis.RedisError as error:
+            if not passes(error):
+                raise
+            self._redis_away(error)
+            return {}
+
+    def _record_node_times(self, seconds: Mapping[str, float]) -> None:
+        try:
+            self.farm.node_times.record(seconds)
+        except redis.RedisError as error:
+            if not passes(error):
+                raise
+            self._redis_away(error)
+
+    def _after(self, seconds: float, action: Callable[[], None]) -> None:
+        timer = threading.Timer(seconds, action)
+        timer.daemon = True
+        timer.start()
+        self._timers.append(timer)
 
     def _redis_away(self, error: Exception) -> None:
         log.warning("Redis: %s", error)

@@ -11,6 +11,7 @@ import json
 import os
 import re
 import reprlib
+import shlex
 import tempfile
 from collections.abc import Iterator, Mapping
 from functools import cache
@@ -30,8 +31,25 @@ from .config_sources import (
     from_overrides,
     read_file,
 )
-from .config_values import Buckets, Endpoint, Folder, Modules, Name, Port, RedisUrl, Seconds, masked_url
+from .config_values import (
+    Buckets,
+    ClassNames,
+    Endpoint,
+    Folder,
+    Folders,
+    HttpUrl,
+    Modules,
+    Name,
+    Port,
+    RedisUrl,
+    Seconds,
+    Services,
+    Token,
+    Words,
+    masked_url,
+)
 from .errors import ConfigError
+from .redaction import redact
 
 
 class _Group(BaseModel):
@@ -100,6 +118,10 @@ class ServerSettings(_Group):
     port: Annotated[Port, Source(config="server.port")] = Field(
         8000, description="Port the HTTP server listens on; 0: any free one."
     )
+    token: Annotated[Token, Source(config="server.token", secret=True)] = Field(
+        SecretStr(""),
+        description="What /metrics and the operator's pages ask for, of ingestors and workers; empty: nothing.",
+    )
 
 
 class StorageSettings(_Group):
@@ -121,6 +143,10 @@ class StorageSettings(_Group):
     secret_key: Annotated[SecretStr, Source(env="MINIO_SECRET_KEY", secret=True)] = Field(
         SecretStr(""), description="Password for object storage."
     )
+    ca_file: Annotated[Folder | None, Source(env="MINIO_CA_FILE")] = Field(
+        None,
+        description="PEM file of the authorities that vouch for object storage; empty: SSL_CERT_FILE's, or the usual.",
+    )
 
 
 class ComfySettings(_Group):
@@ -128,6 +154,55 @@ class ComfySettings(_Group):
 
     root_dir: Annotated[Folder | None, Source(env="COMFYUI_ROOT_DIR")] = Field(
         None, description="Folder of the ComfyUI checkout; empty: none on this machine."
+    )
+    url: Annotated[HttpUrl | None, Source(env="COMFYUI_URL", secret=True)] = Field(
+        None,
+        description="A ComfyUI server to use instead of running ComfyUI in the worker; http(s)://host:port.",
+    )
+    python: Annotated[Folder | None, Source(env="COMFYUI_PYTHON")] = Field(
+        None, description="Python that has ComfyUI's packages; empty: the worker's own."
+    )
+    arguments: Annotated[Words, Source(env="COMFYUI_ARGUMENTS")] = Field(
+        (), description="ComfyUI's own arguments, as in a shell (--lowvram); --cpu is added without a GPU."
+    )
+    model_dirs: Annotated[Folders, Source(env="COMFYUI_MODEL_DIRS")] = Field(
+        (),
+        description="Further folders that hold model folders (upscale_models, loras, ...), comma-separated.",
+    )
+    custom_node_dirs: Annotated[Folders, Source(env="COMFYUI_CUSTOM_NODE_DIRS")] = Field(
+        (), description="Further folders of custom node packs, comma-separated."
+    )
+    boot_seconds: Annotated[Seconds, Source(env="COMFYUI_BOOT_SECONDS")] = Field(
+        300.0, description="Longest start of ComfyUI in a worker, in seconds."
+    )
+    interrupt_seconds: Annotated[Seconds, Source(env="COMFYUI_INTERRUPT_SECONDS")] = Field(
+        3.0,
+        description="How long an interrupted prompt may take to end, in seconds; then ComfyUI's process is killed.",
+    )
+    idle_free_seconds: Annotated[float, Source(env="COMFYUI_IDLE_FREE_SECONDS")] = Field(
+        600.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="After so long without work ComfyUI lets go of its models, in seconds; 0: never.",
+    )
+
+    def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
+        for name, value in super().__repr_args__():
+            yield name, masked_url(value) if name == "url" and value else value
+
+    workflows_dir: Annotated[Folder | None, Source(env="COMFYUI_WORKFLOWS_DIR")] = Field(
+        None,
+        description="Folder of workflows (X.workflow.json with X.capability.yaml), each a service; empty: none.",
+    )
+    render_classes: Annotated[ClassNames, Source(env="COMFYUI_RENDER_CLASSES")] = Field(
+        (),
+        description="Node classes render.video may run, * for any text, core for ComfyUI's own; empty: core.",
+    )
+    max_workflow_bytes: Annotated[int, Source(env="COMFYUI_MAX_WORKFLOW_BYTES")] = Field(
+        8 * 1024 * 1024, ge=1, description="Largest workflow file that is read, in bytes."
+    )
+    max_workflow_nodes: Annotated[int, Source(env="COMFYUI_MAX_WORKFLOW_NODES")] = Field(
+        2000, ge=1, description="Largest workflow that is run, in nodes."
     )
 
 
@@ -137,8 +212,13 @@ class FarmSettings(_Group):
     namespace: str = Field(
         "farm", pattern=r"^[a-z0-9_-]+$", description="Prefix of the farm's own Redis keys."
     )
-    engine: Literal["preview"] = Field(
-        "preview", description="Which engines do the work of the generating tasks."
+    engine: Literal["preview", "comfyui"] = Field(
+        "preview",
+        description="Which engines do the work of the generating tasks: preview (CPU, no models) or comfyui.",
+    )
+    preview_services: Services = Field(
+        (),
+        description="Services that preview engines serve even so, comma-separated; for trying comfyui in part.",
     )
     actor_modules: Modules = Field(
         (), description="Python modules with further capabilities, loaded beside the farm's own."
@@ -156,6 +236,21 @@ class FarmSettings(_Group):
         5.0, description="Time between two looks for lost task messages, in seconds."
     )
     max_lost_attempts: int = Field(3, ge=1, description="How many workers a node may cost before it fails.")
+    notice_seconds: Seconds = Field(
+        5.0,
+        description="How long a task may take to notice that it should end, in seconds; then it is interrupted.",
+    )
+    interrupt_seconds: Seconds = Field(
+        5.0,
+        description="How long an interrupted task may take to end, in seconds; then its process is killed.",
+    )
+    drain_seconds: Seconds = Field(
+        20.0,
+        description="How long a stopping worker lets its tasks go on, in seconds; then others get them.",
+    )
+    max_open_runs: int = Field(
+        1000, ge=1, description="How many jobs may be open at one time; more wait in the data stream."
+    )
     keep_going: bool = Field(False, description="Whether independent nodes still start after one has failed.")
     handoff_completed: bool = Field(
         True, description="Whether a finished graph is handed to the control plane."
@@ -165,6 +260,18 @@ class FarmSettings(_Group):
         default_factory=lambda: Path(tempfile.gettempdir(), "myspinbot-worker"),
         description="Folder for the temporary files of running nodes.",
     )
+    cache_dir: Folder = Field(
+        default_factory=lambda: Path(tempfile.gettempdir(), "myspinbot-cache"),
+        description="Folder of the machine's cache of downloaded artifacts, shared by its workers.",
+    )
+    cache_bytes: int = Field(
+        0, ge=0, description="Most bytes of downloaded artifacts that a machine keeps; 0: none."
+    )
+    reuse_results: bool = Field(
+        False, description="Whether a node may take the result of an earlier one of the same content."
+    )
+    reuse_seconds: int = Field(604_800, ge=1, description="How long a result may be used again, in seconds.")
+    reuse_most: int = Field(10_000, ge=1, description="How many results that may be used again are known.")
     dead_letters_kept: int = Field(10_000, ge=0, description="How many refused entries are kept.")
     history_kept: int = Field(
         10_000, ge=0, description="How many finished runs are kept for the operator's pages."
@@ -173,13 +280,31 @@ class FarmSettings(_Group):
     max_entry_bytes: int = Field(
         64 * 1024 * 1024, ge=1, description="Largest stream entry that is taken, in bytes."
     )
+    max_artifact_bytes: int = Field(
+        4 * 1024 * 1024 * 1024, ge=1, description="Largest artifact that a task downloads, in bytes."
+    )
+    max_image_pixels: int = Field(
+        64_000_000,
+        ge=1,
+        le=178_000_000,  # beyond it Pillow refuses to open a picture
+        description="Largest picture or video frame that is decoded, in pixels.",
+    )
+    max_media_seconds: Seconds = Field(
+        3600.0, description="Longest sound or video that is decoded, in seconds."
+    )
     heartbeat_seconds: Seconds = Field(
-        60.0, description="How long a silent worker process still counts as alive, in seconds."
+        20.0, description="How long a silent worker process still counts as alive, in seconds."
     )
     gpu_devices: str = Field(
         "auto",
         min_length=1,
         description="Devices this machine gives to workers: auto, or a comma list.",
+    )
+    affinity_window: int = Field(
+        32,
+        ge=0,
+        le=1000,
+        description="How far down the gpu queue a worker looks for work of the service it ran last; 0: not at all.",
     )
     gpu_lock_dir: Folder = Field(
         default_factory=lambda: Path(tempfile.gettempdir(), "myspinbot-gpu"),
@@ -316,17 +441,34 @@ def _checked(given: Mapping[str, Given], problems: list[str]) -> dict[str, Any]:
         _, source, adapter = _declared()[key]
         raw = value.raw
         try:
-            if value.typed:
-                # No setting of the files is a list or an object, and a deep one would exhaust the encoder.
-                scalar = type(raw)() if isinstance(raw, (dict, list)) else raw
-                values[key] = adapter.validate_json(json.dumps(scalar), strict=True)
+            if isinstance(raw, str) and not _is_text(raw):
+                problems.append(f"{key} ({value.place}): expected UTF-8")
+            elif value.typed:
+                values[key] = adapter.validate_json(json.dumps(_flat(raw)), strict=True)
             else:
                 values[key] = adapter.validate_python(raw)
         except ValidationError as error:
             expected = dict.fromkeys(_plain(item["msg"]) for item in error.errors(include_url=False))
-            got = "" if source.secret else f", got {reprlib.repr(raw)}"
+            # A secret may stand in the wrong place.
+            got = "" if source.secret else f", got {reprlib.repr(redact(raw))}"
             problems.append(f"{key} ({value.place}): {'; '.join(expected)}{got}")
     return values
+
+
+def _is_text(value: str) -> bool:
+    """Whether it can be written down: bytes of the environment that are no UTF-8 arrive as half characters."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _flat(raw: Any) -> Any:
+    """``raw`` with nothing nested in it: no setting is deeper than a list, and what is would exhaust the encoder."""
+    if isinstance(raw, list) and not any(isinstance(item, dict | list) for item in raw):
+        return raw
+    return {} if isinstance(raw, dict | list) else raw
 
 
 def _plain(message: str) -> str:
@@ -364,8 +506,8 @@ def describe(settings: Settings) -> list[Row]:
     rows = []
     for key, (info, _, _) in _declared().items():
         value = _value(settings, key)
-        text = ("***" if value else "") if isinstance(value, SecretStr) else _text(value)
-        if key == "redis.url":
+        text = ("***" if value else "") if isinstance(value, SecretStr) else _text(key, value)
+        if key.endswith(".url"):
             text = masked_url(text)
         rows.append(Row(key, text, settings.origins[key], info.description or ""))
     return rows
@@ -376,7 +518,9 @@ def environment(settings: Settings) -> dict[str, str]:
 
     Holds the secrets in plain text. A setting without a value is the empty string, which counts as not set.
     """
-    return {entry.source.env_name(key): _text(_value(settings, key)) for key, entry in _declared().items()}
+    return {
+        entry.source.env_name(key): _text(key, _value(settings, key)) for key, entry in _declared().items()
+    }
 
 
 def _value(settings: Settings, key: str) -> Any:
@@ -386,7 +530,7 @@ def _value(settings: Settings, key: str) -> Any:
     return value
 
 
-def _text(value: Any) -> str:
+def _text(key: str, value: Any) -> str:
     """``value`` as an environment variable holds it."""
     if value is None:
         return ""
@@ -395,5 +539,5 @@ def _text(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, tuple):
-        return ",".join(value)
+        return shlex.join(value) if key == "comfyui.arguments" else ",".join(map(str, value))
     return str(value)

@@ -18,6 +18,11 @@ CONFIG_FILE = "config.json"
 ENV_PREFIX = "FARM_"
 COMMAND_LINE = "command line"
 
+_MOST_TOLD = 50
+"""Unknown keys of one file that are told, each with a suggestion, which takes a millisecond."""
+
+_LONGEST_NAME = 120
+
 
 @dataclass(frozen=True)
 class Source:
@@ -63,7 +68,9 @@ def suggestion(name: str, known: Iterable[str]) -> str:
 
 
 def printable(name: str) -> str:
-    """``name`` as it is when it is a plain word, else quoted and escaped for a terminal."""
+    """``name`` as it is when it is a plain word, else quoted and escaped for a terminal; a long one cut."""
+    if len(name) > _LONGEST_NAME:
+        name = name[:_LONGEST_NAME] + "…"
     return name if name.isprintable() and name.strip() else repr(name)
 
 
@@ -113,7 +120,11 @@ def from_file(
     known = {tuple(key.split(".")): setting for key, setting in keys.items()}
     groups = {key[:depth] for key in known for depth in range(1, len(key))}
     found: dict[str, Given] = {}
+    before = len(problems)
     for at, value in _leaves(document, (), known, groups):
+        if len(problems) - before == _MOST_TOLD:
+            problems.append(f"{path}: more unknown keys, which are not told")
+            break
         name = ".".join(map(printable, at))
         if at in known:
             found[known[at]] = Given(value, path.name, f"{path}: {name}", typed=True)

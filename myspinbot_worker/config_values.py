@@ -6,11 +6,12 @@ Every check says in plain words what was expected and never quotes the value: so
 from __future__ import annotations
 
 import re
+import shlex
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import parse_qsl, urlsplit
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
 BAD_URL = (
     "expected redis://, rediss:// or unix:// with a valid host, port and database number"
@@ -47,6 +48,8 @@ def _endpoint(endpoint: str) -> str:
 
 
 def _comma_separated(value: Any) -> Any:
+    if isinstance(value, list):
+        return tuple(value)
     if not isinstance(value, str):
         return value
     return tuple(name.strip() for name in value.split(",") if name.strip())
@@ -65,6 +68,42 @@ def _module_names(names: tuple[str, ...]) -> tuple[str, ...]:
     if not all(part.isidentifier() for name in names for part in name.split(".")):
         raise ValueError("expected names of Python modules, comma-separated")
     return names
+
+
+def _words(value: Any) -> Any:
+    """Words as a shell would see them."""
+    if isinstance(value, list):
+        return tuple(value)
+    if not isinstance(value, str):
+        return value
+    try:
+        return tuple(shlex.split(value))
+    except ValueError:
+        raise ValueError("expected arguments as in a shell, with their quotes closed") from None
+
+
+def _http_url(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+        fits = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        fits = False
+    if not fits or parts.query or parts.fragment or re.search(r"\s", url):
+        raise ValueError("expected http://host:port or https://host:port")
+    return url.rstrip("/")
+
+
+def _class_names(names: tuple[str, ...]) -> tuple[str, ...]:
+    if not all(name.isprintable() for name in names):
+        raise ValueError("expected names of node classes, comma-separated")
+    return names
+
+
+def _token(token: SecretStr) -> SecretStr:
+    # What an HTTP header can carry, and too long to be guessed.
+    if token.get_secret_value() and not re.fullmatch(r"[!-~]{16,}", token.get_secret_value()):
+        raise ValueError("expected at least 16 characters, ASCII and without blanks")
+    return token
 
 
 def _not_empty(value: Any) -> Any:
@@ -91,7 +130,13 @@ Name = Annotated[str, Field(pattern=r"^\S+$")]
 RedisUrl = Annotated[str, AfterValidator(_redis_url)]
 Endpoint = Annotated[str, AfterValidator(_endpoint)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Token = Annotated[SecretStr, AfterValidator(_token)]
 Port = Annotated[int, Field(ge=0, le=65535)]
 Folder = Annotated[Path, BeforeValidator(_not_empty), AfterValidator(_absolute)]
+Folders = Annotated[tuple[Folder, ...], BeforeValidator(_comma_separated)]
+Words = Annotated[tuple[str, ...], BeforeValidator(_words)]
+HttpUrl = Annotated[str, AfterValidator(_http_url)]
 Buckets = Annotated[tuple[str, ...], BeforeValidator(_comma_separated), AfterValidator(_bucket_names)]
 Modules = Annotated[tuple[str, ...], BeforeValidator(_comma_separated), AfterValidator(_module_names)]
+Services = Annotated[tuple[Annotated[str, Field(pattern=r"^\S+$")], ...], BeforeValidator(_comma_separated)]
+ClassNames = Annotated[tuple[str, ...], BeforeValidator(_comma_separated), AfterValidator(_class_names)]

@@ -43,5 +43,6 @@ class DeviceOwner(dramatiq.Middleware):
                 limits[GPU_QUEUE] = 0
             else:
                 self._completion.device = self.lease.device
+                self._completion.gpu_lanes = limits[GPU_QUEUE]
                 log.info("device: %s (CUDA_VISIBLE_DEVICES=%s)", self.lease.device, self.lease.visible)
         broker.slots.configure(threads, limits)

@@ -20,6 +20,7 @@ from .graph.ending import Ending, Handoff, end_visit
 from .graph.plan import State
 from .graph.store import RunStore
 from .graph.transitions import Claim, ReadyNode
+from .litter import litter_of
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +44,7 @@ class Dispatcher:
     Args:
         route: Service id to queue name, ``None`` for a service the farm does not have.
         worker: Name under which this process settles nodes that cannot be sent.
-        on_conclude: Told of every run this process concluded.
+        on_conclude: Told of every run this process concluded, and how long (s) after it was cancelled, if it was.
     """
 
     def __init__(
@@ -53,7 +54,7 @@ class Dispatcher:
         route: Callable[[str], str | None],
         handoff: Handoff,
         worker: str,
-        on_conclude: Callable[[str, Ending], None] = lambda job, ending: None,
+        on_conclude: Callable[[Ending, float | None], None] = lambda ending, cancelled: None,
     ) -> None:
         self.store = store
         self.broker = broker
@@ -62,9 +63,13 @@ class Dispatcher:
         self.worker = worker
         self.on_conclude = on_conclude
 
-    def send(self, nodes: Iterable[ReadyNode]) -> None:
-        """Send each node's message; a node of an unknown service fails here, and the graph goes on from it."""
-        pending = list(nodes)
+    def send(self, nodes: Iterable[ReadyNode], *, first: bool = False) -> None:
+        """Send each node's message unless the transition did; a node of an unknown service fails here.
+
+        Args:
+            first: Put them before what waits: they lost their worker, and have waited their turn.
+        """
+        pending = [node for node in nodes if not node.sent]
         while pending:
             messages = []
             failed: list[ReadyNode] = []
@@ -74,11 +79,14 @@ class Dispatcher:
                     failed.append(node)
                 else:
                     messages.append(node_message(node, queue))
-            self.broker.enqueue_all(messages)
+            if first:
+                self.broker.enqueue_first(messages)
+            else:
+                self.broker.enqueue_all(messages)
             pending = []
             for node in failed:
                 error = UnknownService(f"no capability of this farm serves {node.service!r}")
-                pending += self.fail(node, error.code, error.message)
+                pending += (after for after in self.fail(node, error.code, error.message) if not after.sent)
 
     def fail(self, node: ReadyNode, code: str, message: str) -> tuple[ReadyNode, ...]:
         """Fail a ready node without running it; the nodes that became ready by it."""
@@ -139,8 +147,9 @@ class Dispatcher:
             last_status=ending.last_status,
             reason=ending.reason,
             queued=ending.queued,
+            litter=litter_of(job, run["entry"], ending.unrecorded),
         )
         if done:
             log.info("job %s: %s %s", job, ending.verdict, " ".join(ending.reason.split()))
-            self.on_conclude(job, ending)
-        return done
+            self.on_conclude(ending, done.cancelled_seconds)
+        return done is not None

@@ -50,6 +50,8 @@ class EmbeddedServer(ABC):
     """
 
     name: str
+    start_seconds = START_SECONDS
+    """How long it may take to answer."""
 
     def __init__(self, directory: Path, *, port: int | None = None, binary: Path | None = None) -> None:
         self.directory = directory
@@ -198,14 +200,14 @@ class EmbeddedServer(ABC):
         self._pid = int(line)
 
     def _wait(self, port: int, seen: int) -> None:
-        deadline = time.monotonic() + START_SECONDS
+        deadline = time.monotonic() + self.start_seconds
         while True:
             if not self.running:
                 raise self._failure("ended while it started", seen)
             if self._pid is not None and self._answers(port, self._pid):
                 return
             if time.monotonic() > deadline:
-                raise self._failure(f"did not answer within {START_SECONDS:.0f} seconds", seen)
+                raise self._failure(f"did not answer within {self.start_seconds:.0f} seconds", seen)
             time.sleep(_POLL_SECONDS)
 
     def _finish(self, order: bytes) -> None:

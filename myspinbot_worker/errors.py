@@ -19,6 +19,8 @@ class FarmError(Exception):
 
     code = "internal"
     retryable = False
+    interrupts = False
+    """Whether what failed is not the work but what it ran on; then kept steps are worth another start."""
 
     def __init__(self, message: str, *, details: dict[str, Any] | None = None) -> None:
         super().__init__(message)
@@ -58,6 +60,12 @@ class BadOutput(FarmError):
     """A task returned something its service does not declare, or that is not JSON."""
 
     code = "bad_output"
+
+
+class UntrueOutput(BadOutput):
+    """A file that a task made is not what was promised; tried again once, if it is the node's first failure."""
+
+    retryable = True
 
 
 class UnknownService(FarmError):
@@ -120,6 +128,37 @@ class Cancelled(FarmError):
     """The job was cancelled while the task ran."""
 
     code = "cancelled"
+
+
+class OutOfMemory(FarmError):
+    """The task did not fit into the host's or the device's memory, also not after the caches were freed."""
+
+    code = "out_of_memory"
+    retryable = True
+
+
+class TimedOut(FarmError):
+    """The attempt ran for longer than its capability's ``timeout_seconds``."""
+
+    code = "timeout"
+
+
+class WorkerLost(FarmError):
+    """Several workers in turn died or froze while they ran the node."""
+
+    code = "worker_lost"
+
+
+class JobUnknown(FarmError):
+    """Nothing is known of the job an operator named."""
+
+    code = "unknown_job"
+
+
+class RetryRefused(FarmError):
+    """A job cannot be retried as asked: it is open, nothing of it failed, or an edit does not fit."""
+
+    code = "retry_refused"
 
 
 class LeaseLost(FarmError):

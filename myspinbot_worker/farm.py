@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,22 +11,24 @@ from urllib.parse import unquote, urlsplit
 import dramatiq
 import redis
 
+from .artifact_cache import ArtifactCache
 from .bridge import Bridge
 from .broker import FarmBroker
 from .capability import Registry, registry
+from .comfy.node_times import RecordedTimes
 from .config import Settings
 from .dispatcher import Dispatcher
 from .graph.ending import Ending, Handoff
 from .graph.messages import Messages
 from .graph.store import RunStore
 from .graph.transitions import Limits, StreamNames
-from .keys import Keys
+from .keys import QUEUES, Keys
+from .offering import TIMES_A_LIFETIME
+from .offers import Offers
 from .redis_clients import connect
+from .reuse_index import ReuseIndex
 from .storage import Storage, StorageConfig
 from .task import worker_name
-
-QUEUES = ("gpu", "cpu")
-"""One queue per kind of device."""
 
 
 def storage_of(settings: Settings) -> Storage:
@@ -38,8 +41,35 @@ def storage_of(settings: Settings) -> Storage:
             secret_key=given.secret_key.get_secret_value(),
             use_ssl=given.use_ssl,
             buckets=given.buckets,
+            ca_file=given.ca_file,
+            max_bytes=settings.farm.max_artifact_bytes,
         )
     )
+
+
+def secrets_of(settings: Settings) -> tuple[str, ...]:
+    """Values that must not reach logs, errors or graphs, in every spelling the settings have them."""
+    url = urlsplit(settings.redis.url)
+    spelled = [url.password or ""]
+    spelled += [value for name, value in _query(url.query) if "pass" in name.lower()]
+    spelled.append(urlsplit(settings.comfyui.url or "").password or "")
+    found = (
+        settings.storage.access_key.get_secret_value(),
+        settings.storage.secret_key.get_secret_value(),
+        settings.server.token.get_secret_value(),
+        *spelled,
+        *map(unquote, spelled),
+    )
+    quoted = [form[1:-1] for secret in found for form in (repr(secret), json.dumps(secret))]
+    # Shorter ones would hide half of what is said, and the secret with it could be guessed.
+    # The longer first: one may begin with another.
+    kept = {secret for secret in (*found, *quoted) if len(secret) >= 4}
+    return tuple(sorted(kept, key=lambda secret: (-len(secret), secret)))
+
+
+def _query(query: str) -> list[tuple[str, str]]:
+    """Names and values of a URL's query as they are spelled there."""
+    return [(name, value) for name, _, value in (part.partition("=") for part in query.split("&"))]
 
 
 @dataclass(frozen=True)
@@ -76,11 +106,25 @@ class Farm:
                 lease_ms=round(settings.farm.lease_seconds * 1000),
                 message_check_ms=round(settings.farm.message_check_seconds * 1000),
                 max_lost_attempts=settings.farm.max_lost_attempts,
+                max_open_runs=settings.farm.max_open_runs,
                 job_ttl_seconds=settings.jobs.ttl_seconds,
                 dead_letters_kept=settings.farm.dead_letters_kept,
                 history_kept=settings.farm.history_kept,
             ),
+            self.registry.queues,
         )
+
+    @cached_property
+    def offers(self) -> Offers:
+        lifetime = TIMES_A_LIFETIME * self.settings.farm.heartbeat_seconds
+        return Offers(self.client, self.store.keys, round(1000 * lifetime))
+
+    @cached_property
+    def taking_client(self) -> redis.Redis:
+        """Redis for one thread at a time, replies decoded; connects at once.
+
+        A command whose reply was lost is not sent again: it takes messages."""
+        return connect(self.settings.redis.url, text=True, resend=False, alone=True)
 
     @cached_property
     def broker(self) -> FarmBroker:
@@ -89,16 +133,34 @@ class Farm:
             self.store.keys.broker,
             round(self.settings.farm.heartbeat_seconds * 1000),
             self.middleware,
+            self.store.keys.paused,
         )
         for queue in QUEUES:
             broker.declare_queue(queue)
         return broker
 
     @cached_property
+    def node_times(self) -> RecordedTimes:
+        return RecordedTimes(self.client, self.store.keys)
+
+    @cached_property
     def storage(self) -> Storage:
         return storage_of(self.settings)
 
-    def dispatcher(self, on_conclude: Callable[[str, Ending], None] = lambda job, ending: None) -> Dispatcher:
+    @cached_property
+    def cache(self) -> ArtifactCache | None:
+        """What this machine keeps of downloads, if it keeps any."""
+        farm = self.settings.farm
+        return ArtifactCache(self.storage, farm.cache_dir, farm.cache_bytes) if farm.cache_bytes else None
+
+    @cached_property
+    def reuse_index(self) -> ReuseIndex:
+        farm = self.settings.farm
+        return ReuseIndex(self.client, self.store.keys, farm.reuse_seconds, farm.reuse_most)
+
+    def dispatcher(
+        self, on_conclude: Callable[[Ending, float | None], None] = lambda ending, cancelled: None
+    ) -> Dispatcher:
         farm = self.settings.farm
         return Dispatcher(
             self.store,
@@ -112,11 +174,4 @@ class Farm:
     @cached_property
     def secrets(self) -> tuple[str, ...]:
         """Values that must not reach logs, errors or graphs."""
-        storage = self.settings.storage
-        password = urlsplit(self.settings.redis.url).password
-        found = (
-            storage.access_key.get_secret_value(),
-            storage.secret_key.get_secret_value(),
-            unquote(password or ""),
-        )
-        return tuple(secret for secret in found if len(secret) >= 4)
+        return secrets_of(self.settings)

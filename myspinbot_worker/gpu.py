@@ -349,7 +349,7 @@ def _open_folder(lock_dir: Path) -> int:
         folder = os.open(lock_dir, flags)
         # As /tmp: every user may add a lock file, none may remove another's. Set on what was opened,
         # because mkdir's mode is cut by the umask.
-        os.fchmod(folder, 0o1777)
+        os.fchmod(folder, 0o1777)  # nosec B103
     except OSError as error:
         raise _unusable(lock_dir, error) from error
     return folder
@@ -388,7 +388,8 @@ def _open_lock_file(folder: int, name: str) -> int:
                 descriptor = os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | flags, 0o600, dir_fd=folder)
             except FileExistsError:
                 continue  # Another process was quicker.
-            os.fchmod(descriptor, 0o666)
+            # Empty for ever: users of one machine lock it and write nothing.
+            os.fchmod(descriptor, 0o666)  # nosec B103
         except PermissionError:
             descriptor = os.open(name, os.O_RDONLY | flags, dir_fd=folder)  # Enough for a lock.
         if stat.S_ISREG(os.fstat(descriptor).st_mode):

@@ -94,7 +94,7 @@ class Inspector:
             return replace(
                 snapshot, phase="open", entry=run.entry, run=run, nodes=nodes, progress=run.progress
             )
-        waiting = self._waiting(job) if entry is None else entry if self._is_waiting(entry) else None
+        waiting = self.waiting_entry(job) if entry is None else entry if self._is_waiting(entry) else None
         if waiting is not None:
             return replace(snapshot, phase="waiting", entry=waiting)
         # Last, because a visit may have ended while the rest was read.
@@ -156,7 +156,7 @@ class Inspector:
     def _is_waiting(self, entry: str) -> bool:
         return bool(self.client.xrange(self.streams.data, entry, entry, count=1))
 
-    def _waiting(self, job: str) -> str | None:
+    def waiting_entry(self, job: str) -> str | None:
         """The newest entry of a job on the data stream that was not dealt with."""
         for entry, fields in self._newest(self.streams.data, page=20, most=_MOST_ENTRIES):
             if _text(fields.get(b"jobId", b"")) == job and self._is_untaken(entry):
@@ -279,7 +279,7 @@ def _live_node(
     node = document.nodes[index]
     state = _state(run[f"s:{index}"])
     text = errors.get(index)
-    error = _object(_text(text) if text is not None else node.raw.get("error"))
+    error = error_of(_text(text) if text is not None else node.raw.get("error"))
     holder = run[f"k:{index}"]
     return NodeState(
         index=index,
@@ -315,7 +315,8 @@ def _worker_of(error: Mapping[str, Any] | None) -> str | None:
     return worker if isinstance(worker, str) else None
 
 
-def _object(text: str | None) -> dict[str, Any] | None:
+def error_of(text: str | None) -> dict[str, Any] | None:
+    """A node's error, ``None`` if there is none or it is no object."""
     try:
         value = json.loads(text) if text else None
     except (ValueError, RecursionError):

@@ -9,6 +9,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+QUEUES = ("gpu", "cpu")
+"""One Dramatiq queue per kind of device."""
+
 
 @dataclass(frozen=True, slots=True)
 class Keys:
@@ -23,7 +26,8 @@ class Keys:
         return f"{self.namespace}:run:{job}"
 
     def payload(self, job: str) -> str:
-        """Hash: per node index i, the JSON text of ``p:i`` params, ``i:i`` input, ``o:i`` output, ``e:i`` error."""
+        """Hash: per node index i, the JSON text of ``p:i`` params, ``i:i`` input, ``o:i`` output, ``e:i`` error,
+        ``m:i`` whose result it has."""
         return f"{self.namespace}:run:{job}:payload"
 
     def graph(self, job: str) -> str:
@@ -52,6 +56,43 @@ class Keys:
         """Sorted set: job id of every run that is over but not concluded → since when (Redis ms)."""
         return f"{self.namespace}:over"
 
+    @property
+    def cancels(self) -> str:
+        """Sorted set: job id to cancel → when (Redis ms) it was asked for; 0 when another program adds it.
+
+        ``ZADD farm:cancel 0 <jobId>`` cancels a job from anywhere. A job without an open run is cancelled at its next
+        visit; a request that meets none within the lifetime of ``job:<id>`` is dropped.
+        """
+        return f"{self.namespace}:cancel"
+
+    @property
+    def litter(self) -> str:
+        """Sorted set: folders in storage that attempts without a result may have left → when to look (Redis ms)."""
+        return f"{self.namespace}:litter"
+
+    @property
+    def paused(self) -> str:
+        """Set: queues from which no worker takes a message."""
+        return f"{self.namespace}:paused"
+
+    @property
+    def offers(self) -> str:
+        """Set: names of worker processes that made an offer; dead ones leave when somebody looks."""
+        return f"{self.namespace}:offers"
+
+    def offer(self, worker: str) -> str:
+        """String: JSON of what one worker process can run, and what not; expires unless it is made again."""
+        return f"{self.namespace}:offer:{worker}"
+
+    def passed(self, queue: str) -> str:
+        """Hash: the head of a queue that workers passed over, how often and since when; gone when nothing waits."""
+        return f"{self.namespace}:passed:{queue}"
+
+    @property
+    def probe(self) -> str:
+        """String: written to see whether Redis takes writes; gone after a millisecond."""
+        return f"{self.namespace}:probe"
+
     # Records of what has ended.
 
     def seen(self, job: str) -> str:
@@ -69,14 +110,59 @@ class Keys:
         return f"{self.namespace}:history"
 
     @property
+    def handled(self) -> str:
+        """Sorted set: ids of dead letters and failed nodes an operator retried or dropped → when (Redis ms).
+
+        Capped at as many as ``dead_letters_kept`` and ``history_kept`` together: it tells a second time from
+        the first."""
+        return f"{self.namespace}:handled"
+
+    @property
+    def memos(self) -> str:
+        """Sorted set: digest of every result that may be used again → since when (Redis s).
+
+        Capped at ``reuse_most`` members and ``reuse_seconds`` of age; gone that long after the last."""
+        return f"{self.namespace}:reuse"
+
+    def memo(self, digest: str) -> str:
+        """String: one such result; expires after ``reuse_seconds``."""
+        return f"{self.namespace}:reuse:{digest}"
+
+    @property
     def counters(self) -> str:
         """Hash: totals over the farm's life that no process can count alone (redeliveries, fenced results, …)."""
         return f"{self.namespace}:counters"
 
     @property
+    def node_times(self) -> str:
+        """Hash: ComfyUI node class → decaying average of how long it took (s); never expires, at most 5,000 fields.
+
+        Workers write it after a prompt; progress and remaining times of later prompts are weighted by it."""
+        return f"{self.namespace}:comfy:times"
+
+    @property
     def broker(self) -> str:
         """Namespace of Dramatiq's own keys (queues, unacknowledged messages, heartbeats)."""
         return f"{self.namespace}:dramatiq"
+
+    # Of Dramatiq's own, those that the scripts touch too: they send and take messages in one step with a transition.
+
+    def queue(self, name: str) -> str:
+        """List: ids of the messages that wait."""
+        return f"{self.broker}:{name}"
+
+    def queued_messages(self, name: str) -> str:
+        """Hash: message id → text, until it is acknowledged."""
+        return f"{self.broker}:{name}.msgs"
+
+    def unacknowledged(self, process: str, name: str) -> str:
+        """Set: ids of the messages of a queue that a process has in hand."""
+        return f"{self.broker}:__acks__.{process}.{name}"
+
+    @property
+    def heartbeats(self) -> str:
+        """Sorted set: process → when it last took or acknowledged something (Redis ms)."""
+        return f"{self.broker}:__heartbeats__"
 
 
 def job(job_id: str) -> str:
@@ -84,7 +170,7 @@ def job(job_id: str) -> str:
     return f"job:{job_id}"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class NodeRef:
     """Which node of which run; its text form is what the outbox, the leases and messages carry."""
 

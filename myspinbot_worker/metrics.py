@@ -15,10 +15,13 @@ from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
+from .artifact_cache import CachedFetch
 from .broker import FarmBroker
+from .graph.ending import Ending
 from .graph.store import RunStore
 from .redis_clients import TRANSIENT
 
+_CANCEL_SECONDS = (0.1, 0.25, 0.5, 1, 2, 5, 10, 20, 30, 60, 300)
 _DURATIONS = (0.01, 0.05, 0.1, 0.5, 1, 2, 5, 10, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200)
 
 
@@ -29,6 +32,15 @@ def new_registry() -> CollectorRegistry:
     PlatformCollector(registry=registry)
     GCCollector(registry=registry)
     return registry
+
+
+def cancel_histogram(registry: CollectorRegistry) -> Histogram:
+    return Histogram(
+        "farm_cancel_seconds",
+        "From a job being cancelled to its end.",
+        buckets=_CANCEL_SECONDS,
+        registry=registry,
+    )
 
 
 class WorkerMetrics:
@@ -60,6 +72,23 @@ class WorkerMetrics:
         self._bytes = Counter(
             "worker_artifact_bytes_total", "Bytes of artifacts moved.", ["direction"], registry=registry
         )
+        self._lookups = Counter(
+            "worker_cache_lookups_total",
+            "Looks into this machine's cache of artifacts, by what came of them.",
+            ["result"],
+            registry=registry,
+        )
+        self._cached_bytes = Counter(
+            "worker_cache_bytes_total", "Bytes of the artifacts looked for.", ["result"], registry=registry
+        )
+        self._reused = Counter(
+            "worker_reused_total",
+            "Nodes that took an earlier result, by service.",
+            ["type"],
+            registry=registry,
+        )
+        self._cancel = cancel_histogram(registry)
+        self._of: dict[tuple[str, str], tuple[Counter, Counter, Histogram]] = {}
 
     def active(self) -> AbstractContextManager[None]:
         """Counts one running task for the length of the block."""
@@ -68,13 +97,30 @@ class WorkerMetrics:
     def moved(self, direction: str, size: int) -> None:
         self._bytes.labels(direction).inc(size)
 
+    def reused(self, service: str) -> None:
+        self._reused.labels(service).inc()
+
+    def looked_up(self, fetched: CachedFetch) -> None:
+        self._lookups.labels(fetched.result).inc()
+        self._cached_bytes.labels(fetched.result).inc(fetched.size)
+
+    def concluded(self, ending: Ending, cancelled_seconds: float | None) -> None:
+        if cancelled_seconds is not None:
+            self._cancel.observe(cancelled_seconds)
+
     def waited(self, service: str, seconds: float) -> None:
         self._wait.labels(service).observe(max(0.0, seconds))
 
     def ended(self, service: str, result: str, seconds: float) -> None:
-        self._jobs.labels(service).inc()
-        self._results.labels(service, result).inc()
-        self._seconds.labels(service).observe(seconds)
+        # Finding labelled metrics takes several times as long as counting.
+        found = self._of.get((service, result))
+        if found is None:
+            jobs, results = self._jobs.labels(service), self._results.labels(service, result)
+            found = self._of[service, result] = (jobs, results, self._seconds.labels(service))
+        jobs, results, durations = found
+        jobs.inc()
+        results.inc()
+        durations.observe(seconds)
 
 
 class IngestorMetrics:
@@ -97,6 +143,7 @@ class IngestorMetrics:
             ["verdict"],
             registry=registry,
         )
+        self.cancel = cancel_histogram(registry)
         self.repairs = Counter(
             "farm_reconciled_total", "What reconciliation put right.", ["what"], registry=registry
         )

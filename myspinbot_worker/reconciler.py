@@ -14,7 +14,8 @@ from functools import partial
 
 from .bridge import Entry
 from .dispatcher import Dispatcher
-from .farm import QUEUES, Farm
+from .farm import Farm
+from .keys import QUEUES
 from .metrics import IngestorMetrics
 from .redis_clients import TRANSIENT
 
@@ -25,6 +26,8 @@ _CONCLUDING_MS = 1000
 """Whoever settled the last node concludes the run; only what it left open for this long is taken up."""
 _GONE_SECONDS = 3600.0
 """A live ingestor reads every few seconds; one that has been silent this long is gone."""
+_OLD_LETTERS_SECONDS = 3600.0
+"""Between two looks for Dramatiq's dead letters that are older than a week."""
 _RECHECK_FACTOR = 6
 """A ready node whose message exists (a backlog) is looked at less often than a fresh one."""
 
@@ -33,7 +36,7 @@ class Reconciler:
     """Looks every few seconds.
 
     Args:
-        take: Admits or rejects an entry.
+        take: Admits or rejects an entry; ``False`` if it has to wait for room.
         consumer: Name under which entries are claimed.
     """
 
@@ -41,7 +44,7 @@ class Reconciler:
         self,
         farm: Farm,
         dispatcher: Dispatcher,
-        take: Callable[[Entry], None],
+        take: Callable[[Entry], bool],
         metrics: IngestorMetrics,
         consumer: str,
         stopping: threading.Event,
@@ -54,6 +57,8 @@ class Reconciler:
         self.stopping = stopping
         self.beat = time.monotonic()
         self._done: dict[str, float] = {}
+        self._full = self._idle = False
+        self._maintained = float("-inf")
 
     def run(self) -> None:
         """Look until stopped."""
@@ -63,10 +68,11 @@ class Reconciler:
 
     def look(self) -> None:
         """One look at everything; what fails is looked at again the next time and holds up nothing else."""
+        self._idle = False
+        self._guarded("asking what is open", self._ask)
+        of_runs = (self.expire_leases, self.resend_messages, self.cancel_jobs, self.conclude_runs)
         for step, period in (
-            (self.expire_leases, 0.0),
-            (self.resend_messages, 0.0),
-            (self.conclude_runs, 0.0),
+            *((step, 0.0) for step in of_runs if not self._idle),
             (self.adopt_entries, 0.0),
             (self.maintain_queues, self.farm.settings.farm.heartbeat_seconds / 6),
             (self.forget_consumers, _GONE_SECONDS / 60),
@@ -84,10 +90,18 @@ class Reconciler:
         except Exception:  # one thing that cannot be put right must not stop the rest from being
             log.exception("%s failed; it will be tried again", what)
 
+    def _ask(self) -> None:
+        self._idle = self.farm.store.is_idle()
+
     def maintain_queues(self) -> None:
-        """Take back messages that dead processes left unacknowledged."""
-        for queue in QUEUES:
-            self.farm.broker.maintain(queue)
+        """Take back messages that dead processes left unacknowledged, and forget dead letters that are too old."""
+        broker, now = self.farm.broker, time.monotonic()
+        # It looks dead itself if it is not heard of, and all processes would look after it.
+        broker.beat()
+        if broker.silent_processes() or now - self._maintained >= _OLD_LETTERS_SECONDS:
+            self._maintained = now
+            for queue in QUEUES:
+                broker.maintain(queue)
 
     def expire_leases(self) -> None:
         """Start nodes of lost workers again, or fail them after too many."""
@@ -95,7 +109,7 @@ class Reconciler:
         self._count("lost_lease", len(found.again) + len(found.lost) + found.halted)
         for node in found.again:
             log.warning("node %s of job %s lost its worker; it starts again", node.node_id, node.ref.job)
-        self.dispatcher.send(found.again)
+        self.dispatcher.send(found.again, first=True)
         most = self.farm.store.limits.max_lost_attempts
         for node in found.lost:
             self.dispatcher.send(
@@ -112,6 +126,13 @@ class Reconciler:
         due = self.farm.store.due(self.farm.store.limits.message_check_ms * _RECHECK_FACTOR)
         self._count("message", self.dispatcher.resend_missing(due))
 
+    def cancel_jobs(self) -> None:
+        """Cancel what other programs asked for; a request that meets no visit for long is dropped."""
+        store = self.farm.store
+        for job in store.cancel_requests(self.farm.settings.jobs.ttl_seconds * 1000, _PAGE):
+            if store.cancel(job) is not None:
+                self._guarded(f"concluding {job}", partial(self._conclude, job))
+
     def conclude_runs(self) -> None:
         """Conclude runs whose visit is over."""
         store = self.farm.store
@@ -125,6 +146,7 @@ class Reconciler:
         """Admit entries that were read by an ingestor that did not get to it, or that waited for their job."""
         store, bridge = self.farm.store, self.farm.bridge
         idle = self.farm.settings.farm.reclaim_idle_seconds
+        self._full = False
         for page in bridge.pending(idle):
             orphans = [entry for entry, job in zip(page, store.open_runs(page), strict=True) if job is None]
             if not orphans:
@@ -132,8 +154,13 @@ class Reconciler:
             for entry in bridge.adopt(self.consumer, orphans, idle):
                 if self.stopping.is_set():
                     return
-                self._count("entry", 1)
-                self._guarded(f"entry {entry.id}", partial(self.take, entry))
+                self._guarded(f"entry {entry.id}", partial(self._adopt, entry))
+                if self._full:
+                    return
+
+    def _adopt(self, entry: Entry) -> None:
+        self._full = not self.take(entry)
+        self._count("entry", int(not self._full))
 
     def forget_consumers(self) -> None:
         """Drop the names of ingestors that are long gone and have nothing pending."""

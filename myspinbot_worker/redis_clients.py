@@ -30,18 +30,30 @@ TRANSIENT: tuple[type[Exception], ...] = (
 )
 """Errors of a Redis that is away, loading, full or a replica: the same command may succeed later."""
 
-_PASSING = ("MISCONF", "NOREPLICAS", "MASTERDOWN", "CLUSTERDOWN", "BUSY ", "LOADING", "OOM", "READONLY")
+_PASSING = (
+    "MISCONF",
+    "NOREPLICAS",
+    "MASTERDOWN",
+    "CLUSTERDOWN",
+    "BUSY ",
+    "LOADING",
+    "OOM",
+    "READONLY",
+    "UNBLOCKED",
+)
 
 BLOCK_SECONDS = 2.0
 """How long one blocking read waits; also bounds how long a stop takes."""
 
 
-def connect(url: str, *, text: bool, resend: bool = True) -> redis.Redis:
+def connect(url: str, *, text: bool, resend: bool = True, alone: bool = False) -> redis.Redis:
     """A client whose reads outlast every blocking command we send.
 
     Args:
         text: Decode replies as UTF-8; entries of others' making must be read without.
         resend: Send a command once more whose reply was lost. All our scripts may run twice.
+        alone: One connection without a pool, made at once; threads must not share it. A pool takes a fifth of the
+            time of a short command.
     """
     return redis.Redis.from_url(
         url,
@@ -52,6 +64,7 @@ def connect(url: str, *, text: bool, resend: bool = True) -> redis.Redis:
         health_check_interval=30,
         retry=Retry(ExponentialBackoff(cap=0.5, base=0.05), int(resend)),
         retry_on_error=[ConnectionError, TimeoutError] if resend else [],
+        single_connection_client=alone,
     )
 
 

@@ -15,11 +15,13 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 
 log = logging.getLogger(__name__)
 
 _LOCK = ".lock"
+_TASK, _EMPTY = "task-", "empty-"
 _NEW = "starting-"
 _STARTING_SECONDS = 60.0
 
@@ -39,21 +41,53 @@ class ScratchRoot:
         self._lock = os.open(making / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         fcntl.flock(self._lock, fcntl.LOCK_EX)
         self.path = making.rename(root / f"worker-{os.getpid()}-{making.name.removeprefix(_NEW)}")
+        self._numbers = count(1)
+        self._empty: list[str] = []
 
     @contextmanager
     def folder(self) -> Iterator[Path]:
         """An empty folder, removed with all its content at the end of the block."""
-        path = Path(tempfile.mkdtemp(prefix="task-", dir=self.path))
+        path = self._new(f"{self.path}{os.sep}{_TASK}{next(self._numbers)}")
         try:
-            yield path
+            yield Path(path)
         finally:
-            shutil.rmtree(path, ignore_errors=True)
-            if path.exists():
-                log.error("scratch folder %s could not be removed", path)
+            if not self._keep(path):
+                shutil.rmtree(path, ignore_errors=True)
+                if os.path.lexists(path):
+                    log.error("scratch folder %s could not be removed", path)
+
+    # Texts and not paths below: this is done for every task, and making a folder anew may take longer than the task.
+
+    def _new(self, path: str) -> str:
+        """A new folder, or one that was left empty, under a new name."""
+        with contextlib.suppress(IndexError, OSError):
+            os.rename(self._empty.pop(), path)  # noqa: PTH104
+            if _is_empty(path):
+                return path
+        shutil.rmtree(path, ignore_errors=True)
+        os.mkdir(path, 0o700)  # noqa: PTH102
+        return path
+
+    def _keep(self, path: str) -> bool:
+        """Keep a folder for later if it is empty; whoever still has its name finds nothing under it."""
+        kept = f"{self.path}{os.sep}{_EMPTY}{next(self._numbers)}"
+        try:
+            if not _is_empty(path):
+                return False
+            os.rename(path, kept)  # noqa: PTH104
+        except OSError:
+            return False
+        self._empty.append(kept)
+        return True
 
     def close(self) -> None:
         shutil.rmtree(self.path, ignore_errors=True)
         os.close(self._lock)
+
+
+def _is_empty(folder: str) -> bool:
+    with os.scandir(folder) as found:
+        return next(found, None) is None
 
 
 def sweep(root: Path) -> int:

@@ -12,23 +12,25 @@ import io
 import os
 import re
 import secrets
-from collections.abc import Collection
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from minio import Minio
+from minio.commonconfig import CopySource
 from minio.datatypes import Object
 from minio.error import MinioException
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from .checksums import CHUNK, SHA256_METADATA
-from .errors import BadOutput, BucketNotAllowed, StorageError
+from .errors import ArtifactCorrupt, BadOutput, BucketNotAllowed, StorageError
 from .object_names import MAX_KEY_BYTES, check_key, guess_content_type, parse_path
+from .object_versions import Version, version_of
 from .storage_connections import Connections, StorageConfig
 from .storage_faults import EXISTING_BUCKET_CODES, MISSING_BUCKET_CODE, MISSING_CODES, fault, talking
-from .transfers import MAX_PARTS, PART_SIZE, OnProgress, Outgoing, receive
+from .transfers import MAX_PARTS, PART_SIZE, OnProgress, Outgoing, SizeLimit, receive
 
 if TYPE_CHECKING:
     import torch
@@ -116,6 +118,7 @@ class Storage:
         expected_size: int | None = None,
         max_bytes: int | None = None,
         on_progress: OnProgress | None = None,
+        on_version: Callable[[Version], None] | None = None,
     ) -> Path:
         """Fetch an object into a file, which appears under its name only when complete and verified.
 
@@ -127,8 +130,9 @@ class Storage:
             key: The object's key.
             destination: The file to write; missing folders are made, an existing file is replaced.
             expected_size: Size in bytes the object must have, as an artifact's ``size_bytes`` promises.
-            max_bytes: Refuse an object larger than this.
+            max_bytes: Refuse an object larger than this; ``farm.max_artifact_bytes`` holds besides.
             on_progress: Told the done part after each chunk; what it raises ends the download.
+            on_version: Told which version is fetched, before its first byte; what it raises ends the download.
 
         Returns:
             ``destination``.
@@ -136,7 +140,7 @@ class Storage:
         Raises:
             ArtifactMissing: There is no such object.
             ArtifactCorrupt: Size or checksum differ from what was promised.
-            BadInput: The key is unusable, or the object is larger than ``max_bytes``.
+            BadInput: The key is unusable, or the object is larger than a limit, which the message names.
             BucketNotAllowed: The bucket is not configured.
             StorageUnavailable: Storage cannot be reached, or the connection broke half-way.
             StorageError: Storage refused.
@@ -144,11 +148,14 @@ class Storage:
         self._admit(bucket, key)
         destination.parent.mkdir(parents=True, exist_ok=True)
         partial = destination.with_name(f".{secrets.token_hex(8)}.part")
+        limit = SizeLimit.least(max_bytes, self.config.max_bytes)
         try:
             with self._talking("download", bucket, key):
                 response = self._client().get_object(bucket, key)
                 try:
-                    receive(response, f"{bucket}/{key}", partial, expected_size, max_bytes, on_progress)
+                    if on_version is not None:
+                        on_version(version_of(response.headers))
+                    receive(response, f"{bucket}/{key}", partial, expected_size, limit, on_progress)
                 finally:
                     # Closing comes first: a connection with unread bytes must not go back into the pool.
                     response.close()
@@ -165,6 +172,7 @@ class Storage:
         key: str,
         *,
         content_type: str | None = None,
+        sha256: str | None = None,
         on_progress: OnProgress | None = None,
     ) -> Artifact:
         """Keep a file as an object. Memory stays at about one part, whatever the file's size.
@@ -176,11 +184,13 @@ class Storage:
             bucket: A configured bucket.
             key: The object's key; an existing object is replaced.
             content_type: Media type; None guesses it from the key, then the file's name.
+            sha256: What the file's SHA-256 must be (hexadecimal), where somebody has looked at it before.
             on_progress: Told the sent part before each part and at the end; 0.0 while the file is hashed.
                 What it raises before the last part ends the upload and leaves no object behind.
 
         Raises:
-            ArtifactCorrupt: The file changed meanwhile, or what arrived is not what was sent.
+            ArtifactCorrupt: The file changed meanwhile, is not the one of ``sha256``, or what arrived is not what
+                was sent.
             BadOutput: ``path`` is not a file.
             BadInput: The key is unusable.
             BucketNotAllowed: The bucket is not configured.
@@ -196,6 +206,10 @@ class Storage:
                 content_type = guess_content_type(path.name)
         with path.open("rb") as file:
             outgoing = Outgoing(file, os.fstat(file.fileno()).st_size, f"{bucket}/{key}", on_progress)
+            if sha256 is not None and outgoing.sha256 != sha256:
+                raise ArtifactCorrupt(
+                    f"{path.name} changed after it was verified, before its upload as {bucket}/{key}"
+                )
             return self._send(outgoing, bucket, key, content_type, on_progress)
 
     def upload_bytes(self, data: bytes, bucket: str, key: str, content_type: str | None = None) -> Artifact:
@@ -224,6 +238,46 @@ class Storage:
         self._admit(bucket, key)
         return _artifact(self._look_up(bucket, key), bucket, key)
 
+    def version(self, bucket: str, key: str) -> Version:
+        """Look up which content an object has.
+
+        Raises:
+            ArtifactMissing: There is no such object.
+            StorageError: As of ``download``.
+        """
+        self._admit(bucket, key)
+        # The client hands over urllib3's header mapping, which ignores case, under the name of metadata.
+        return version_of(cast(Mapping[str, str], self._look_up(bucket, key).metadata or {}))
+
+    def copy(self, bucket: str, key: str, version: Version, to: str) -> Artifact:
+        """Copy an object inside its bucket; its bytes do not leave storage.
+
+        Args:
+            version: What it must be, and what the copy then is.
+            to: The copy's key.
+
+        Raises:
+            ArtifactMissing: There is no such object.
+            ArtifactCorrupt: It has another version, or the copy has.
+            StorageError: As of ``download``.
+        """
+        self._admit(bucket, to)
+        if not self.version(bucket, key).is_also(version):
+            raise ArtifactCorrupt(f"{bucket}/{key} was replaced")
+        with self._talking("copy", bucket, key):
+            source = CopySource(bucket, key, match_etag=version.etag or None)
+            self._client().copy_object(bucket, to, source)
+        found = self._look_up(bucket, to)
+        made = version_of(cast(Mapping[str, str], found.metadata or {}))
+        # The ETag of a large object may be another one after the copy.
+        if made.size != version.size or (version.checksum, version.algorithm) != (
+            made.checksum,
+            made.algorithm,
+        ):
+            self._remove(bucket, to)
+            raise ArtifactCorrupt(f"the copy of {bucket}/{key} is not what was copied")
+        return _artifact(found, bucket, to)
+
     def remove(self, bucket: str, key: str) -> None:
         """Remove an object; one that does not exist is as good as removed.
 
@@ -244,15 +298,15 @@ class Storage:
             listed = self._client().list_objects(bucket, prefix=prefix, recursive=True)
             return [entry.object_name for entry in listed if entry.object_name is not None]
 
-    def remove_prefix(self, bucket: str, prefix: str, keep: Collection[str] = ()) -> list[str]:
-        """Remove everything in the folder ``prefix``, but for some keys.
+    def remove_prefix(self, bucket: str, prefix: str, keep: str = "") -> list[str]:
+        """Remove everything in the folder ``prefix``, but for a folder in it.
 
         A folder, not a string prefix: ``"job-1"`` leaves ``"job-10/…"`` alone.
 
         Args:
             bucket: A configured bucket.
             prefix: The folder, with or without the trailing slash; never empty.
-            keep: Whole keys to leave.
+            keep: The folder to leave, with its trailing slash; empty for none.
 
         Returns:
             The removed keys.
@@ -262,7 +316,7 @@ class Storage:
             StorageError: Storage refused or (``StorageUnavailable``) cannot be reached.
         """
         folder = check_key(prefix.removesuffix("/"), "prefix") + "/"
-        doomed = [key for key in self.list_keys(bucket, folder) if key not in keep]
+        doomed = [key for key in self.list_keys(bucket, folder) if not (keep and key.startswith(keep))]
         for key in doomed:
             # Not ``remove``: a listed key exists, so it may be removed even if we would not have made it.
             self._remove(bucket, key)

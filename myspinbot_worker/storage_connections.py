@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import ssl
 import threading
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import certifi
 import urllib3
@@ -25,6 +27,8 @@ class StorageConfig:
         use_ssl: Whether to speak HTTPS.
         buckets: The only buckets the farm touches.
         region: The buckets' region; None asks the server for it, once per bucket.
+        ca_file: PEM file of the authorities that may vouch for the server; None: ``SSL_CERT_FILE``'s, or certifi's.
+        max_bytes: Largest object that is downloaded; None: any.
     """
 
     endpoint: str
@@ -33,13 +37,15 @@ class StorageConfig:
     use_ssl: bool
     buckets: tuple[str, ...]
     region: str | None = None
+    ca_file: Path | None = None
+    max_bytes: int | None = None
 
 
 class Connections:
     """The client library's objects for one storage; arguments as of :class:`.storage.Storage`.
 
     Raises:
-        ConfigError: The endpoint or a bucket's name is malformed.
+        ConfigError: The endpoint or a bucket's name is malformed, or the file of authorities cannot be used.
     """
 
     def __init__(
@@ -58,6 +64,8 @@ class Connections:
                 check_bucket_name(bucket)
             except ValueError as exc:
                 raise ConfigError(f"bucket {bucket!r} is not a valid bucket name: {exc}") from exc
+        if config.ca_file is not None:
+            _check_authorities(config.ca_file)
         self.client()
 
     def client(self, probing: bool = False) -> Minio:
@@ -101,7 +109,7 @@ class Connections:
             ),
             retries=retry,
             cert_reqs="CERT_REQUIRED",
-            ca_certs=os.environ.get("SSL_CERT_FILE") or certifi.where(),
+            ca_certs=str(self._config.ca_file or os.environ.get("SSL_CERT_FILE") or certifi.where()),
         )
         self._pools.append(pool)
         try:
@@ -115,3 +123,13 @@ class Connections:
             )
         except ValueError as exc:
             raise ConfigError(f"storage endpoint {self._config.endpoint!r} is not host:port: {exc}") from exc
+
+
+def _check_authorities(path: Path) -> None:
+    """Refuse a file of authorities that cannot be read or holds none, before the first connection fails by it."""
+    try:
+        ssl.create_default_context(cafile=str(path))
+    except (OSError, ssl.SSLError) as exc:
+        raise ConfigError(
+            f"storage.ca_file {path} cannot be used: {getattr(exc, 'strerror', None) or exc}"
+        ) from exc

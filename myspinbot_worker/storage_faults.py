@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from xml.etree.ElementTree import ParseError
+from xml.etree.ElementTree import ParseError  # nosec B405
 
 from minio.error import InvalidResponseError, MinioException, S3Error, ServerError
 from urllib3.exceptions import HTTPError, MaxRetryError
@@ -63,8 +63,11 @@ def fault(exc: Exception) -> Fault:
     if isinstance(exc, MaxRetryError) and exc.reason is not None:
         cause = exc.reason
     # A certificate nobody trusts, or plain HTTP where TLS was asked for, stays so however often one asks.
-    hopeless = "CERTIFICATE_VERIFY_FAILED" in str(cause) or "WRONG_VERSION_NUMBER" in str(cause)
-    return Fault(type(cause).__name__, str(cause), transient=not hopeless)
+    if "CERTIFICATE_VERIFY_FAILED" in str(cause):
+        why = re.sub(r".*certificate verify failed: ([^(]*?)\.?\s*\(.*", r"\1", str(cause), flags=re.DOTALL)
+        told = f"its certificate is not trusted: {why}; set MINIO_CA_FILE to the file of its authority"
+        return Fault("untrusted_certificate", told, transient=False)
+    return Fault(type(cause).__name__, str(cause), transient="WRONG_VERSION_NUMBER" not in str(cause))
 
 
 @contextmanager

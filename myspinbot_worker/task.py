@@ -2,30 +2,69 @@
 
 from __future__ import annotations
 
-import hashlib
+import json
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import cached_property
 from pathlib import Path
-from typing import Any
-from urllib.parse import quote
+from types import MappingProxyType
+from typing import Any, Literal, Protocol
 
+from .artifact_cache import ArtifactCache, CachedFetch
+from .artifact_keys import attempt_folder, name_of, node_folder
+from .checkpoints import Checkpoints
+from .comfy.engine import ComfyEngine
 from .engines import EngineSet
-from .errors import Cancelled, LeaseLost
+from .errors import Cancelled, EngineUnavailable, FarmError, LeaseLost, TimedOut
 from .graph.transitions import Claim
+from .object_versions import Version
 from .storage import Artifact, Storage
 from .stream_adapter import StreamAdapter
 
 PROGRESS_EVERY_SECONDS = 0.2
 """At most this often is a node's progress sent on; what lies between is dropped."""
 
-_LONGEST_SEGMENT = 300
-"""Job, node and a file's name must fit into S3's 1,024 bytes together."""
-
 _device_lock = threading.Lock()
+
+
+StopReason = Literal["cancelled", "timeout", "lost"]
+"""Why an attempt has become pointless."""
+
+DeviceUse = Literal["waiting", "held", "free"]
+
+
+class Channel(Protocol):
+    """Between an attempt and the worker that supervises it."""
+
+    @property
+    def stop_reason(self) -> StopReason | None:
+        """Set once the attempt should end."""
+
+    def progress(self, fraction: float) -> None:
+        """The done part of the node, 0.0 to 1.0, only growing."""
+
+    def publish(self, text: str) -> None:
+        """Text for the job's data channel."""
+
+    def uploads(self) -> None:
+        """An upload begins: from now on the attempt may leave objects behind."""
+
+    def kept(self) -> None:
+        """A step is in storage that was not there before."""
+
+    def moved(self, direction: Literal["in", "out"], size: int) -> None:
+        """Bytes of an artifact that was fetched or kept."""
+
+    def looked_up(self, fetched: CachedFetch) -> None:
+        """What the machine's cache of artifacts had."""
+
+    def uses_device(self, use: DeviceUse) -> None:
+        """Time spent waiting for the device is not the attempt's, and who holds it answers for its death."""
+
+    def node_times(self, seconds: Mapping[str, float]) -> None:
+        """How long ComfyUI's node classes took (s)."""
 
 
 class Task:
@@ -33,55 +72,56 @@ class Task:
 
     Args:
         claim: The started node.
-        make_scratch: Makes an empty folder, which goes when the attempt ends.
+        scratch: Empty folder for the attempt's files; it goes when the attempt ends, however it ends.
         storage: Where artifacts live.
-        report: Sends a fraction and renews the lease: ``ok``, ``cancelled`` or ``lost``.
-        publish_data: Publishes to the job's data channel; ``False`` if the node has passed to another start.
-        verdict: What the lease keeper has learned meanwhile: empty, ``cancelled`` or ``lost``.
+        channel: To the worker that supervises the attempt.
         engines: The engines of this process, loaded at the first use.
         device: The device this process owns: ``cpu`` or ``cuda``.
-        moved: Told ``in`` or ``out`` and the bytes of every artifact fetched or kept.
+        withheld: Services that no worker of the farm can run now → why.
+        comfy: The ComfyUI of this process, started or reached at the first use.
+        node_times: ComfyUI node class → how long it took in earlier runs (s).
+        cache: The machine's kept downloads, if it keeps any.
     """
 
     def __init__(
         self,
         claim: Claim,
-        make_scratch: Callable[[], Path],
+        scratch: Path,
         storage: Storage,
+        channel: Channel,
         *,
-        report: Callable[[float], str],
-        publish_data: Callable[[Any], bool],
-        verdict: Callable[[], str],
         engines: Callable[[], EngineSet],
         device: str = "cpu",
-        moved: Callable[[str, int], None] = lambda direction, size: None,
+        withheld: Mapping[str, str] = MappingProxyType({}),
+        comfy: Callable[[], ComfyEngine] | None = None,
+        node_times: Mapping[str, float] | None = None,
+        cache: ArtifactCache | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.job = claim.ref.job
         self.node_id = claim.node_id
         self.service = claim.service
         self.attempt = claim.token
-        self._make_scratch = make_scratch
+        self.scratch = scratch
+        self.withheld = withheld
         self.storage = storage
-        self.kept: list[Artifact] = []
         self._claim = claim
-        self._report = report
-        self._publish_data = publish_data
-        self._verdict = verdict
+        self._channel = channel
         self._engines = engines
         self._device = device
-        self._moved = moved
+        self._comfy = comfy
+        self.node_times: Mapping[str, float] = node_times or {}
+        self._cache = cache
         self._clock = clock
         self._started_at = clock()
         self._fraction = 0.0
         self._reported_at = float("-inf")
-        self._learned = ""
-        self._fetched = 0
-
-    @cached_property
-    def scratch(self) -> Path:
-        """A folder for this attempt's files, made at its first use; gone when the attempt ends, however it ends."""
-        return self._make_scratch()
+        self.fetched: dict[tuple[str, str], Version] = {}
+        """By bucket and key, which version was fetched."""
+        self.uploaded: set[tuple[str, str]] = set()
+        """Bucket and key of what this attempt uploaded."""
+        self._count = 0
+        self._checkpoints: Checkpoints | None = None
 
     def progress(self, fraction: float) -> None:
         """Report the done part of this node, 0.0 to 1.0. Falling values are ignored; may be called often."""
@@ -92,33 +132,34 @@ class Task:
         if fraction <= self._fraction or now - since < PROGRESS_EVERY_SECONDS:
             return
         self._fraction, self._reported_at = fraction, now
-        self._learn(self._report(fraction))
+        self._channel.progress(fraction)
 
     def publish(self, data: Any) -> None:
-        """Show something to whoever watches the job: any JSON value."""
-        if not self._publish_data(data):
-            self._learn("lost")
+        """Show something to whoever watches the job: any JSON value.
+
+        Raises:
+            ValueError, TypeError: ``data`` is not JSON (``NaN`` and infinities are not).
+        """
+        self._channel.publish(data if isinstance(data, str) else json.dumps(data, allow_nan=False))
 
     @property
     def cancelled(self) -> bool:
-        """Whether this attempt has become pointless: the job was cancelled, or the lease passed on."""
-        return bool(self._learned or self._verdict())
+        """Whether this attempt has become pointless: cancelled, past its time, or its lease passed on."""
+        return self._channel.stop_reason is not None
 
     def check(self) -> None:
         """Stop here if this attempt has become pointless.
 
         Raises:
             Cancelled: The job was cancelled.
+            TimedOut: It has run for longer than its capability allows.
             LeaseLost: The node's lease passed to another start.
         """
-        match self._learned or self._verdict():
-            case "cancelled":
-                raise Cancelled("the job was cancelled")
-            case "lost":
-                raise LeaseLost(f"the lease of node {self.node_id!r} passed to another worker")
+        if (reason := self._channel.stop_reason) is not None:
+            raise stop_error(reason, self.node_id)
 
     def fetch(self, source: Artifact | str) -> Path:
-        """Download an artifact into the scratch folder.
+        """Download an artifact into the scratch folder, or take it from the machine's cache; do not write into it.
 
         Args:
             source: An artifact, whose size is then verified, or ``"bucket/key"``.
@@ -132,15 +173,42 @@ class Task:
             size = None
         else:
             bucket, key, size = source.bucket, source.key, source.size_bytes
-        self._fetched += 1
+        self._count += 1
         suffix = Path(key).suffix
-        name = f"in-{self._fetched}{suffix if suffix.isascii() and len(suffix) <= 10 else ''}"
-        path = self.storage.download(bucket, key, self.scratch / name, expected_size=size)
-        self._moved("in", path.stat().st_size)
+        name = f"in-{self._count}{suffix if suffix.isascii() and len(suffix) <= 10 else ''}"
+        path = self.scratch / name
+
+        def note(found: Version) -> None:
+            self.fetched[bucket, key] = found
+
+        if self._cache is None:
+            self.storage.download(bucket, key, path, expected_size=size, on_version=note)
+            self._channel.moved("in", path.stat().st_size)
+        else:
+            self._cache.fetch(
+                bucket,
+                key,
+                path,
+                expected_size=size,
+                check=self.check,
+                on_version=note,
+                on_lookup=self._looked_up,
+            )
         return path
 
+    def _looked_up(self, fetched: CachedFetch) -> None:
+        self._channel.looked_up(fetched)
+        if fetched.result in ("miss", "bypass"):
+            self._channel.moved("in", fetched.size)
+
     def keep(
-        self, path: Path, *, bucket: str = "staged", content_type: str | None = None, name: str | None = None
+        self,
+        path: Path,
+        *,
+        bucket: str = "staged",
+        content_type: str | None = None,
+        name: str | None = None,
+        sha256: str | None = None,
     ) -> Artifact:
         """Upload a file as an artifact of this attempt.
 
@@ -148,22 +216,64 @@ class Task:
 
         Args:
             name: Last part of the key; the file's name by default.
+            sha256: What the file's SHA-256 must be, where it was verified before.
         """
         self.check()
-        artifact = self.storage.upload(
-            path,
-            bucket,
-            f"{self.attempts_prefix}{self.attempt}/{name or path.name}",
-            content_type=content_type,
-        )
-        self.kept.append(artifact)
-        self._moved("out", artifact.size_bytes)
+        self._channel.uploads()
+        key = self.folder + (name or path.name)
+        artifact = self.storage.upload(path, bucket, key, content_type=content_type, sha256=sha256)
+        self.uploaded.add((bucket, key))
+        self._channel.moved("out", artifact.size_bytes)
         return artifact
+
+    def take_over(self, bucket: str, key: str, version: Version) -> Artifact:
+        """Copy an object inside storage to where this attempt keeps its own, under its name.
+
+        Raises:
+            ArtifactMissing, ArtifactCorrupt: It no longer has this version.
+            StorageError: See :mod:`.storage`.
+        """
+        self.check()
+        self._channel.uploads()
+        return self.storage.copy(bucket, key, version, self.folder + name_of(key))
+
+    @property
+    def folder(self) -> str:
+        """What the keys of this attempt's artifacts begin with."""
+        return attempt_folder(self.job, self.node_id, self._claim.ref.entry, self.attempt)
+
+    @property
+    def checkpoints(self) -> Checkpoints:
+        """The steps of this node's work that were kept, by this attempt or one before it in this visit."""
+        if self._checkpoints is None:
+            self._checkpoints = Checkpoints(
+                self._claim, self.scratch, self.storage, uploads=self._begin_step, kept=self._channel.kept
+            )
+        return self._checkpoints
+
+    def kept(self, step: str) -> Artifact | None:
+        """What was kept of a step of this very work (same service, params and input); ``None`` if nothing was.
+
+        Raises:
+            StorageError: Storage refused or cannot be reached.
+        """
+        return self.checkpoints.artifact(step)
+
+    def keep_step(self, step: str, path: Path) -> Artifact | None:
+        """Keep a step of the work, so that a later attempt can go on from there (:meth:`.Checkpoints.keep`).
+
+        An attempt that kept a new step and is lost then costs its node nothing.
+        """
+        return self.checkpoints.keep(step, path)
+
+    def _begin_step(self) -> None:
+        self.check()
+        self._channel.uploads()
 
     @property
     def object_prefix(self) -> str:
         """What the keys of this node's artifacts begin with, whatever the attempt."""
-        return f"{_segment(self.job)}/{_segment(self.node_id)}/"
+        return node_folder(self.job, self.node_id)
 
     def current_progress(self, given: float | None) -> float:
         """The job's progress once this node is done, for the output's ``currentProgress``.
@@ -174,11 +284,6 @@ class Task:
         return min(1.0, (self._claim.progress if given is None else max(0.0, given)) + self._claim.weight)
 
     @property
-    def attempts_prefix(self) -> str:
-        """The same for one visit of the job: its stream entry is part of the key, as attempts count anew in each."""
-        return f"{self.object_prefix}{self._claim.ref.entry}/"
-
-    @property
     def engines(self) -> EngineSet:
         """The engines that do the work of the generating tasks.
 
@@ -187,15 +292,34 @@ class Task:
         """
         return self._engines()
 
+    @property
+    def comfy(self) -> ComfyEngine:
+        """The ComfyUI that runs this process' prompts.
+
+        Raises:
+            EngineUnavailable: There is none.
+        """
+        if self._comfy is None:
+            raise EngineUnavailable("no ComfyUI is configured on this machine")
+        return self._comfy()
+
+    def record_node_times(self, seconds: Mapping[str, float]) -> None:
+        """Let later prompts know how long node classes took in this one (s)."""
+        self._channel.node_times(seconds)
+
     @contextmanager
     def device(self) -> Iterator[str]:
         """The device of this process (``cpu`` or ``cuda``), taken by one task at a time."""
-        while not _device_lock.acquire(timeout=0.5):
-            self.check()
+        if not _device_lock.acquire(blocking=False):
+            self._channel.uses_device("waiting")
+            while not _device_lock.acquire(timeout=0.5):
+                self.check()
         try:
+            self._channel.uses_device("held")
             yield self._device
         finally:
             _device_lock.release()
+            self._channel.uses_device("free")
 
     def stream(self, **options: Any) -> StreamAdapter:
         """A file to hand to a library that prints its progress; see :class:`.StreamAdapter`."""
@@ -205,18 +329,16 @@ class Task:
         """This task's progress from ``start`` to ``end``, for an engine that reports its own 0 to 1."""
         return Steps(self, start, end)
 
-    def _learn(self, result: str) -> None:
-        if result != "ok":
-            self._learned = result
 
-
-def _segment(name: str) -> str:
-    """A part of an object's key, different for different names, whatever they hold and however long they are."""
-    # "." and ".." are no names of objects, and quote() leaves them alone.
-    quoted = quote(name, safe="").replace(".", "%2E")
-    if len(quoted) > _LONGEST_SEGMENT:
-        return f"{quoted[: _LONGEST_SEGMENT // 2]}%{hashlib.sha256(name.encode()).hexdigest()}"
-    return quoted or "%empty"
+def stop_error(reason: StopReason, node_id: str) -> FarmError:
+    """The error of an attempt that ends because it has become pointless."""
+    match reason:
+        case "cancelled":
+            return Cancelled("the job was cancelled")
+        case "timeout":
+            return TimedOut(f"node {node_id!r} ran for longer than its capability allows")
+        case "lost":
+            return LeaseLost(f"the lease of node {node_id!r} passed to another worker")
 
 
 class Steps:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .errors import BadMedia, EngineUnavailable
+from .media_limits import media_limits
 
 if TYPE_CHECKING:
     import torch
@@ -21,11 +22,8 @@ if TYPE_CHECKING:
 MAX_FILE_BYTES = 2 << 30
 """A picture or reference voice larger than this is a mistake, and would be read in whole."""
 
-MAX_PIXELS = 8192 * 8192
-"""Checked before a picture is decoded: a small file can claim an enormous canvas."""
-
-MAX_AUDIO_SECONDS = 3600.0
-"""Longest sound decoded: minutes of silence compress to almost nothing."""
+MAX_SOUND_BYTES = 4 << 30
+"""Most memory of a decoded sound: an hour of silence in many channels at a high rate compresses to almost nothing."""
 
 # Formats Pillow decodes by itself; some others start external programs.
 _PICTURE_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
@@ -79,7 +77,7 @@ def load_image(path: Path, *, name: str) -> torch.Tensor:
         float32 of shape ``[1, height, width, 3]``, RGB from 0.0 to 1.0.
 
     Raises:
-        BadMedia: Not a picture, broken, or of more than ``MAX_PIXELS``.
+        BadMedia: Not a picture, broken, or of more than ``farm.max_image_pixels``.
         EngineUnavailable: An extra is not installed.
     """
     _require("torch", "numpy", "PIL")
@@ -89,10 +87,7 @@ def load_image(path: Path, *, name: str) -> torch.Tensor:
 
     try:
         with Image.open(path, formats=_PICTURE_FORMATS) as opened:
-            if opened.width * opened.height > MAX_PIXELS:
-                raise BadMedia(
-                    f"{name} is {opened.width} by {opened.height} pixels, the limit is {MAX_PIXELS} in all"
-                )
+            media_limits().check_size(name, opened.width, opened.height)
             picture: Image.Image = ImageOps.exif_transpose(opened)
             if picture.mode.startswith("I"):
                 # Pillow would cut the 16 bits of such a picture off at 255, not scale them.
@@ -104,7 +99,9 @@ def load_image(path: Path, *, name: str) -> torch.Tensor:
                     picture = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
                 pixels = np.asarray(picture.convert("RGB"), dtype=np.float32) / 255.0
     except Image.DecompressionBombError as exc:
-        raise BadMedia(f"{name} claims too many pixels") from exc
+        raise BadMedia(
+            f"{name} has more pixels than the {media_limits().image_pixels} of farm.max_image_pixels"
+        ) from exc
     # Pillow's decoders raise all of these on damaged files.
     except (OSError, SyntaxError, ValueError, EOFError, IndexError, TypeError) as exc:
         raise BadMedia(f"{name} cannot be read as a picture: {exc}") from exc
@@ -122,7 +119,7 @@ def load_audio(path: Path, *, name: str) -> tuple[torch.Tensor, int]:
         float32 of shape ``[channels, samples]`` and the rate in samples a second.
 
     Raises:
-        BadMedia: No sound, broken, empty, or longer than ``MAX_AUDIO_SECONDS``.
+        BadMedia: No sound, broken, empty, or longer than ``farm.max_media_seconds``.
         EngineUnavailable: An extra is not installed.
     """
     _require("torch", "numpy", "av")
@@ -132,21 +129,31 @@ def load_audio(path: Path, *, name: str) -> tuple[torch.Tensor, int]:
     from av.error import FFmpegError
 
     pieces: list[np.ndarray[Any, Any]] = []
-    samples = 0
-    options = {"protocol_whitelist": "file", "format_whitelist": _SOUND_FORMATS}
+    samples = taken = 0
+    limits = media_limits()
+    options = {
+        "protocol_whitelist": "file",
+        "format_whitelist": _SOUND_FORMATS,
+        # While opening, a decoder may look at a video's first frame.
+        "max_pixels": str(limits.image_pixels),
+    }
     try:
         with av.open(f"file:{path.absolute()}", options=options) as container:
             if not container.streams.audio:
                 raise BadMedia(f"{name} holds no sound")
             stream = container.streams.audio[0]
             rate = stream.rate
+            if stream.duration is not None and stream.time_base is not None:
+                limits.check_length(name, float(stream.duration * stream.time_base))
             resampler = av.AudioResampler(format="fltp", layout=stream.layout, rate=rate)
             for frame in container.decode(stream):
                 for part in resampler.resample(frame):
                     pieces.append(part.to_ndarray())
                     samples += part.samples
-                if samples > MAX_AUDIO_SECONDS * rate:
-                    raise BadMedia(f"{name} is longer than {MAX_AUDIO_SECONDS:.0f} seconds")
+                    taken += pieces[-1].nbytes
+                limits.check_length(name, samples / rate)
+                if taken > MAX_SOUND_BYTES:
+                    raise BadMedia(f"{name} takes more than {MAX_SOUND_BYTES >> 30} GiB when decoded")
             pieces.extend(part.to_ndarray() for part in resampler.resample(None))
     except (FFmpegError, ValueError) as exc:
         raise BadMedia(f"{name} cannot be decoded as sound: {exc}") from exc

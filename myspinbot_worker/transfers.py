@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -33,12 +34,35 @@ MAX_PARTS = 10_000
 """S3's limit of parts of one object; parts grow beyond ``PART_SIZE`` only to stay below it."""
 
 
+@dataclass(frozen=True, slots=True)
+class SizeLimit:
+    """Most bytes of an object.
+
+    Args:
+        most: ``None``: any number.
+        name: What to call the limit in errors.
+    """
+
+    most: int | None
+    name: str = "the limit"
+
+    @classmethod
+    def least(cls, asked: int | None, configured: int | None) -> SizeLimit:
+        """The lower of what a caller asks for and what the settings allow."""
+        if asked is not None and (configured is None or asked <= configured):
+            return cls(asked)
+        return cls(configured, "farm.max_artifact_bytes")
+
+    def allows(self, size: int) -> bool:
+        return self.most is None or size <= self.most
+
+
 def receive(
     response: BaseHTTPResponse,
     name: str,
     partial: Path,
     expected_size: int | None,
-    max_bytes: int | None,
+    limit: SizeLimit,
     on_progress: OnProgress | None,
 ) -> None:
     """Write an answer's body into the new file ``partial`` and verify it.
@@ -48,7 +72,7 @@ def receive(
 
     Raises:
         ArtifactCorrupt: Size or checksum differ from what was promised.
-        BadInput: The object is larger than ``max_bytes``.
+        BadInput: The object is larger than ``limit``.
         StorageUnavailable: The body ended too early.
     """
     announced = response.headers.get("content-length")
@@ -58,15 +82,15 @@ def receive(
     algorithm, promised = checksum_promised(response.headers)
     digest = hashlib.new(algorithm, usedforsecurity=False)
     size = 0
-    limit = max_bytes if max_bytes is not None else float("inf")
-    if (total or 0) > limit:
-        raise BadInput(f"{name} has {total} bytes, the limit is {max_bytes}")
+    # Before a byte is taken, and again as they come: not every answer says how many there will be.
+    if not limit.allows(total or 0):
+        raise BadInput(f"{name} has {total} bytes, {limit.name} is {limit.most}")
     with partial.open("xb") as file:
         # Not decoded: size and checksum are those of the stored bytes.
         for chunk in response.stream(CHUNK, decode_content=False):
             size += len(chunk)
-            if size > limit:
-                raise BadInput(f"{name} has more than {max_bytes} bytes, the limit")
+            if not limit.allows(size):
+                raise BadInput(f"{name} has more than {limit.most} bytes, {limit.name}")
             digest.update(chunk)
             file.write(chunk)
             if on_progress is not None and total:
@@ -97,7 +121,15 @@ class Outgoing:
         self._name = name
         self._on_progress = on_progress
         self._before = fingerprint(file)
-        self._sha256, self._md5 = checksums(file, lambda: on_progress(0.0) if on_progress else None)
+        # An object of several parts has no MD5 to be held against; each part's own checksum goes with it.
+        self._sha256, self._md5 = checksums(
+            file, lambda: on_progress(0.0) if on_progress else None, with_md5=size <= PART_SIZE
+        )
+
+    @property
+    def sha256(self) -> str:
+        """Of the content as it was when it was measured, hexadecimal."""
+        return self._sha256
 
     def send(self, client: Minio, bucket: str, key: str, content_type: str) -> None:
         """Upload the content.
@@ -138,7 +170,7 @@ class Outgoing:
         if found.size != self._size:
             raise ArtifactCorrupt(f"{self._name} has {found.size} bytes in storage, {self._size} were sent")
         etag = etag_md5(headers)
-        if etag is not None and etag != self._md5:
+        if etag is not None and self._md5 is not None and etag != self._md5:
             raise ArtifactCorrupt(f"the MD5 of {self._name} in storage is not that of what was sent")
         stored = stored_sha256(headers)
         if stored is not None and stored != self._sha256:

@@ -6,22 +6,40 @@ Of Dramatiq's own middleware none is used: retries, time limits and results are 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
 import dramatiq
 
 from .capability import Registry, registry
-from .completion import Completion
+from .completion import Completion, finisher
 from .config import Settings
 from .devices import DeviceOwner
 from .farm import Farm
 from .metrics import WorkerMetrics, new_registry
 from .metrics_server import MetricsServer
+from .runner_pool import START_SECONDS, RunnerPool
+from .supervision import Lanes
 
 
-def build_worker(settings: Settings, capabilities: Registry = registry) -> Farm:
-    """The farm as a worker sees it: its broker has the middleware and an actor for every capability."""
+def build_worker(
+    settings: Settings,
+    capabilities: Registry = registry,
+    make_lanes: Callable[[int], Lanes] | None = None,
+    make_finisher: Callable[[], ThreadPoolExecutor | None] = finisher,
+) -> Farm:
+    """The farm as a worker sees it: its broker has the middleware and an actor for every capability.
+
+    Args:
+        make_lanes: Where attempts run, for a number of GPU attempts at one time.
+        make_finisher: See :class:`.completion.Completion`.
+    """
     metrics = WorkerMetrics(new_registry())
     farm = Farm(settings, registry=capabilities)
-    completion = Completion(farm, metrics)
+    # A runner for GPU services boots ComfyUI, where that does their work.
+    start_seconds = START_SECONDS + settings.comfyui.boot_seconds
+    lanes = make_lanes or (lambda count: RunnerPool(count, start_seconds))
+    completion = Completion(farm, metrics, lanes, make_finisher)
     for middleware in (
         DeviceOwner(settings, completion),
         completion,

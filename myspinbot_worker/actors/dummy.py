@@ -31,7 +31,7 @@ class DummyOutput(Payload):
     currentProgress: float = Field(description="The job's progress after this node.")
 
 
-@capability("dummy.dummy_task", kind="cpu", label="Dummy task")
+@capability("dummy.dummy_task", kind="cpu", label="Dummy task", timeout_seconds=MAX_SECONDS + 60)
 def dummy_task(task: Task, params: DummyParams, given: DummyInput) -> DummyOutput:
     """Walk through some steps, report progress, and pass the job's progress on."""
     steps = round(_number(params.steps, 1, 1, MAX_STEPS))

@@ -22,7 +22,14 @@ class CapabilitiesOutput(Payload):
     workerCaps: str = Field(description="The capability manifest as JSON text.")
 
 
-@capability("info.get_capabilities", kind="cpu", label="Capabilities of the farm", emits_progress=False)
+@capability(
+    "info.get_capabilities",
+    kind="cpu",
+    label="Capabilities of the farm",
+    timeout_seconds=60,
+    emits_progress=False,
+)
 def get_capabilities(task: Task, params: CapabilitiesParams, given: Nothing) -> CapabilitiesOutput:
-    """List the services of this farm with their parameters, schemas and runtimes."""
-    return CapabilitiesOutput(workerCaps=json.dumps(registry.manifest(with_schema=params.includeSchema)))
+    """List the services that this farm can run now, with their parameters, schemas and runtimes."""
+    manifest = registry.manifest(with_schema=params.includeSchema, without=task.withheld)
+    return CapabilitiesOutput(workerCaps=json.dumps(manifest))

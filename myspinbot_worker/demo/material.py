@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..engines import engine_set
+from ..engines import preview_engine_set
 from ..errors import BadInput, EngineUnavailable
 
 VOICE_TEXT = "This is how I sound. The farm keeps a sample like this one for every voice."
@@ -46,7 +46,7 @@ def reference_voice(folder: Path) -> Path:
     path = folder / "reference.wav"
     silence = folder / "silence.wav"
     _write_silence(silence)
-    engine_set("preview").speech.speak(VOICE_TEXT, silence, "", path, _NoSteps())
+    preview_engine_set().speech.speak(VOICE_TEXT, silence, "", path, _NoSteps())
     return path
 
 

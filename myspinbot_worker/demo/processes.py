@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 
-from ..embedded_server import EmbeddedServer
+from ..embedded_server import START_SECONDS, EmbeddedServer
 
 
 class FarmProcess(EmbeddedServer):
@@ -21,6 +21,7 @@ class FarmProcess(EmbeddedServer):
         arguments: After ``python``.
         port_variable: The setting for its HTTP port.
         path: What to ask to know that it is up.
+        boot_seconds: How much longer than other servers it may take.
     """
 
     def __init__(
@@ -31,9 +32,11 @@ class FarmProcess(EmbeddedServer):
         env: Mapping[str, str],
         port_variable: str,
         path: str,
+        boot_seconds: float = 0.0,
     ) -> None:
         super().__init__(folder / name)
         self.name = name
+        self.start_seconds = START_SECONDS + boot_seconds
         self._command = arguments
         self._env = dict(env)
         self._port_variable = port_variable
@@ -75,7 +78,8 @@ class FarmProcess(EmbeddedServer):
 
     def _answers(self, port: int, pid: int) -> bool:
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}{self._path}", timeout=1) as reply:
+            url = f"http://127.0.0.1:{port}{self._path}"
+            with urllib.request.urlopen(url, timeout=1) as reply:  # nosec B310
                 return bool(reply.status == 200)
         except (urllib.error.URLError, OSError):
             return False
@@ -87,7 +91,13 @@ def ingestor(folder: Path, env: Mapping[str, str]) -> FarmProcess:
     )
 
 
-def worker(folder: Path, env: Mapping[str, str], number: int) -> FarmProcess:
-    """One ``dramatiq myspinbot_worker.actors`` of one process and one thread."""
+def worker(folder: Path, env: Mapping[str, str], number: int, boot_seconds: float = 0.0) -> FarmProcess:
+    """One ``dramatiq myspinbot_worker.actors`` of one process and one thread.
+
+    Args:
+        boot_seconds: How long its engines may take to start.
+    """
     command = ["-m", "dramatiq", "myspinbot_worker.actors", "--processes", "1", "--threads", "1"]
-    return FarmProcess(folder, f"worker-{number}", command, env, "FARM_METRICS_PORT", "/metrics")
+    return FarmProcess(
+        folder, f"worker-{number}", command, env, "FARM_METRICS_PORT", "/metrics", boot_seconds
+    )

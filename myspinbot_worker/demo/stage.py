@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +27,12 @@ class Stage:
 
 @contextmanager
 def set_up(
-    folder: Path, *, redis_url: str | None, s3_endpoint: str | None, say: Callable[[str], None]
+    folder: Path,
+    *,
+    redis_url: str | None,
+    s3_endpoint: str | None,
+    engine: Mapping[str, str],
+    say: Callable[[str], None],
 ) -> Iterator[Stage]:
     """A farm of one ingestor and two workers; everything that was started ends with the block.
 
@@ -36,26 +41,33 @@ def set_up(
         redis_url: A Redis to use instead of an embedded one; the demo then uses streams and keys of its
             own name there, so that a farm that works on it is not disturbed, and removes them at the end.
         s3_endpoint: Object storage to use instead; its keys come from the environment.
+        engine: Settings that say which engines work (:mod:`.engine`).
         say: Told what is being started.
     """
     with ExitStack() as stack:
-        settings = _settings(stack, folder, redis_url, s3_endpoint, say)
+        settings = _settings(stack, folder, redis_url, s3_endpoint, engine, say)
         farm = Farm(settings)
         farm.storage.ensure_buckets()
         if redis_url is not None:
             stack.callback(_forget, farm)
         env = environment(settings)
+        boot_seconds = settings.comfyui.boot_seconds if settings.farm.engine == "comfyui" else 0.0
         say("starting the ingestor and two workers")
         for process in (
             ingestor(folder, env),
-            *(worker(folder, env, number + 1) for number in range(WORKERS)),
+            *(worker(folder, env, number + 1, boot_seconds) for number in range(WORKERS)),
         ):
             stack.enter_context(process)
         yield Stage(farm, folder)
 
 
 def _settings(
-    stack: ExitStack, folder: Path, redis_url: str | None, s3_endpoint: str | None, say: Callable[[str], None]
+    stack: ExitStack,
+    folder: Path,
+    redis_url: str | None,
+    s3_endpoint: str | None,
+    engine: Mapping[str, str],
+    say: Callable[[str], None],
 ) -> Settings:
     given = dict(os.environ)
     given.setdefault("WORKER_HOME", str(folder))
@@ -84,7 +96,7 @@ def _settings(
     else:
         given["MINIO_ENDPOINT"] = s3_endpoint
     given |= {
-        "FARM_ENGINE": "preview",
+        **engine,
         "FARM_GPU_DEVICES": "none",
         "FARM_SCRATCH_DIR": str(folder / "scratch"),
         "FARM_GPU_LOCK_DIR": str(folder / "gpu"),

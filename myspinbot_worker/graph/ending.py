@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from .document import Document, Node
-from .payload import merge_input
+from .payload import merge_input, with_member
 from .plan import OPEN, Plan, State, Verdict, handlers, make_plan, unsatisfied, verdict
 
 _MOST_ATTEMPTS = 1 << 53
@@ -25,6 +25,15 @@ class Handoff:
 
 
 @dataclass(frozen=True, slots=True)
+class Unrecorded:
+    """A node of which starts without a result may have left objects; ``recorded`` is the token of the start with one,
+    0 for none."""
+
+    node_id: str
+    recorded: int
+
+
+@dataclass(frozen=True, slots=True)
 class Ending:
     """Everything the terminal act needs.
 
@@ -33,6 +42,7 @@ class Ending:
         last_progress, last_status: What to publish before the hand-back; ``None`` for nothing.
         reason: Why the job failed, for operators; empty otherwise.
         queued: Nodes that never left the outbox.
+        unrecorded: Nodes of which starts without a result may have left objects in storage.
     """
 
     verdict: Verdict
@@ -42,6 +52,7 @@ class Ending:
     last_status: str | None
     reason: str
     queued: tuple[int, ...]
+    unrecorded: tuple[Unrecorded, ...] = ()
 
 
 def end_visit(graph: str, run: Mapping[str, str], payloads: Mapping[str, str], handoff: Handoff) -> Ending:
@@ -78,7 +89,15 @@ def end_visit(graph: str, run: Mapping[str, str], payloads: Mapping[str, str], h
         last_status="completed" if done else "failed" if failed else None,
         reason=_reason(document, plan, states, payloads, outcome) if failed else "",
         queued=tuple(i for i, state in enumerate(states) if state is State.READY),
+        unrecorded=tuple(_unrecorded(document, states, run)),
     )
+
+
+def _unrecorded(document: Document, states: list[State], run: Mapping[str, str]) -> Iterator[Unrecorded]:
+    for node in document.nodes:
+        if f"u:{node.index}" in run:
+            completed = states[node.index] is State.COMPLETED
+            yield Unrecorded(node.id, int(run[f"t:{node.index}"]) if completed else 0)
 
 
 def _node_change(
@@ -113,6 +132,8 @@ def _node_change(
             change["output"] = output
         if node.raw.get("error", "null") != "null":
             change["error"] = "null"
+        if (reused := payloads.get(f"m:{index}")) is not None:
+            change["telemetry"] = with_member(node.raw.get("telemetry"), "reused", reused)
     else:
         change["error"] = payloads[f"e:{index}"]
     failed_attempts = int(run.get(f"a:{index}", 0))

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from .plan import Plan, State, Verdict, failing, progress, propagate_skips, startable, verdict
+from .transitions import Charge
 
 
 @dataclass(slots=True)
@@ -22,6 +23,8 @@ class RunNode:
         failed_attempts: Attempts that ended in a failure charged to the node.
         lost_attempts: Attempts whose worker went away.
         fraction: The largest fraction of its work any attempt reported; 1.0 once terminal.
+        kept_by: The newest start that kept a step of its work for later ones; its loss is not counted.
+        exhausted, elsewhere_until: A worker whose memory it did not fit into, and how long (ms) others get it first.
     """
 
     state: State
@@ -30,6 +33,14 @@ class RunNode:
     failed_attempts: int = 0
     lost_attempts: int = 0
     fraction: float = 0.0
+    kept_by: int = 0
+    exhausted: str = ""
+    elsewhere_until: int = 0
+
+    @property
+    def spared(self) -> bool:
+        """Whether the loss of the newest start costs nothing: the next one goes on from what it kept."""
+        return self.kept_by == self.token
 
 
 @dataclass(slots=True)
@@ -41,6 +52,7 @@ class Run:
     keep_going: bool = False
     cancelled: bool = False
     over: bool = False
+    cancel_requested: bool = False
     nodes: list[RunNode] = field(default_factory=list)
 
     @classmethod
@@ -67,9 +79,11 @@ class Run:
     def verdict(self) -> Verdict:
         return verdict(self.plan, self.states, cancelled=self.cancelled)
 
-    def claim(self, index: int, token: int, now: int, lease: int) -> str:
+    def claim(self, index: int, token: int, now: int, lease: int, worker: str = "") -> str:
         """Start a node: ``ok``, or why not. ``token`` is the number the start would get."""
         node = self.nodes[index]
+        if self.cancel_requested:
+            self.cancel()
         if self.cancelled:
             return "cancelled"
         if self.halted:
@@ -77,29 +91,59 @@ class Run:
         if node.state is State.RUNNING:
             if node.lease_until > now:
                 return "leased"
-            if node.lost_attempts + 1 >= self.max_lost_attempts:
-                return "lost"
-            node.lost_attempts += 1
+            if not node.spared:
+                if node.lost_attempts + 1 >= self.max_lost_attempts:
+                    return "lost"
+                node.lost_attempts += 1
         elif node.state is not State.READY:
             return "finished"
         elif token != node.token + 1:
             return "stale"
+        elif worker and worker == node.exhausted and now < node.elsewhere_until:
+            return "elsewhere"
         node.state = State.RUNNING
         node.token += 1
         node.lease_until = now + lease
+        node.elsewhere_until = 0
         return "ok"
 
-    def renew(self, index: int, token: int, now: int, lease: int, fraction: float | None = None) -> str:
+    def renew(
+        self,
+        index: int,
+        token: int,
+        now: int,
+        lease: int,
+        fraction: float | None = None,
+        *,
+        kept: bool = False,
+    ) -> str:
         node = self.nodes[index]
         if node.state is not State.RUNNING or node.token != token:
             return "lost"
         node.lease_until = now + lease
         if fraction is not None:
             node.fraction = max(node.fraction, fraction)
+        if kept:
+            node.kept_by = token
+        if self.cancel_requested:
+            self.cancel()
         return "cancelled" if self.cancelled else "ok"
 
-    def settle(self, index: int, token: int, outcome: State) -> tuple[str, list[int]]:
+    def settle(
+        self,
+        index: int,
+        token: int,
+        outcome: State,
+        charge: Charge = Charge.ATTEMPT,
+        exhausted: str = "",
+        elsewhere_until: int = 0,
+    ) -> tuple[str, list[int]]:
         """Record how a start ended: completed, failed, or ready (to be tried again).
+
+        Args:
+            charge: What a start that did not complete costs its node.
+            exhausted: A worker whose memory the node did not fit into.
+            elsewhere_until: Until when (ms) it is left to others.
 
         Returns:
             ``ok``, ``already`` (this very result was recorded before) or ``fenced``; and the nodes that
@@ -110,8 +154,11 @@ class Run:
             return "fenced", []
         if node.state is not State.RUNNING:
             return ("already" if node.state in (State.COMPLETED, State.FAILED) else "fenced"), []
-        if outcome in (State.FAILED, State.READY):
-            node.failed_attempts += 1
+        if outcome is not State.COMPLETED:
+            node.failed_attempts += charge is Charge.ATTEMPT
+            node.lost_attempts += charge is Charge.LOST_WORKER and not node.spared
+        if exhausted:
+            node.exhausted, node.elsewhere_until = exhausted, elsewhere_until
         node.state = outcome
         return "ok", self._advance()
 
@@ -127,12 +174,12 @@ class Run:
         for index, node in enumerate(self.nodes):
             if node.state is not State.RUNNING or node.lease_until > now:
                 continue
-            if node.lost_attempts + 1 >= self.max_lost_attempts:
+            if not node.spared and node.lost_attempts + 1 >= self.max_lost_attempts:
                 node.token += 1
                 node.lease_until = now + lease
                 lost.append(index)
             else:
-                node.lost_attempts += 1
+                node.lost_attempts += not node.spared
                 node.state = State.READY
                 again.append(index)
         self._advance()

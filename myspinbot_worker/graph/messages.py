@@ -39,13 +39,17 @@ class Messages:
 
     def progress_parts(self, job: str) -> tuple[str, str]:
         """A progress message before and after its number, which only the scripts know."""
-        return f'{{"jobId":{json.dumps(job)},"progress":', f',"created":{json.dumps(self.now())}}}'
+        return f'{{"jobId":{json.dumps(job)},"progress":', f',"created":"{self.now()}"}}'
 
     def progress_message(self, job: str, fraction: float) -> str:
         return f"{fraction:.6f}".join(self.progress_parts(job))
 
     def status_message(self, job: str, status: str) -> str:
         return json.dumps({"jobId": job, "status": status, "created": self.now()})
+
+    def status_parts(self, status: str) -> tuple[str, str]:
+        """A status message before and after the job id's JSON text, where only a script knows the job."""
+        return '{"jobId":', f',"status":"{status}","created":"{self.now()}"}}'
 
     def data_message(self, job: str, data: Any) -> str:
         """``data`` as the string the contract wants: text as it is, anything else as JSON text.

@@ -41,3 +41,14 @@ def merge_input(own: str | None, outputs: Iterable[str | None]) -> str | None:
     for fields in given:
         merged |= fields
     return "{" + ",".join(f"{json.dumps(name)}:{raw}" for name, raw in merged.items()) + "}"
+
+
+def with_member(text: str | None, name: str, raw: str) -> str:
+    """A JSON object's text with one member set.
+
+    Args:
+        text: An object's; anything else (``null``, absent) counts as an empty one.
+        raw: JSON text of the member's value.
+    """
+    found = (members(text) or {}) | {name: raw}
+    return "{" + ",".join(f"{json.dumps(key)}:{value}" for key, value in found.items()) + "}"

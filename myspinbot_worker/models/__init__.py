@@ -14,7 +14,7 @@ from .stream_entry import StreamEntry
 from .upload_result import UploadResult
 from .worker_config import WorkerConfig
 
-SCHEMAS_SHA256 = "dec2d450ee7caacb1fe70cc2786a2ec88b7386b2961431d38b14791b63d63c47"
+SCHEMAS_SHA256 = "eb8a4e28ce0c70f87dec4e8a1ae0d3c8c66e968f0bcec535306d0720720d2013"
 
 __all__ = [
     "Artifact",

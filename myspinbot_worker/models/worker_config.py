@@ -42,6 +42,14 @@ class Server(BaseModel):
     """
     Port to listen on; 0: any free one.
     """
+    token: Annotated[str, Field(pattern='^([!-~]{16,})?$')] = ''
+    """
+    What /metrics and the operator's pages ask for; empty: nothing.
+    """
+
+
+class PreviewService(RootModel[str]):
+    root: Annotated[str, Field(pattern='^\\S+$')]
 
 
 class ActorModule(RootModel[str]):
@@ -60,9 +68,13 @@ class Farm(BaseModel):
     """
     Prefix of the farm's own Redis keys.
     """
-    engine: Literal['preview'] = 'preview'
+    engine: Literal['preview', 'comfyui'] = 'preview'
     """
-    Which engines do the work of the generating tasks.
+    Which engines do the work of the generating tasks: preview (CPU, no models) or comfyui.
+    """
+    preview_services: Annotated[list[PreviewService], Field(validate_default=True)] = []
+    """
+    Services that preview engines serve even so; for trying comfyui in part.
     """
     actor_modules: Annotated[list[ActorModule], Field(validate_default=True)] = []
     """
@@ -88,6 +100,22 @@ class Farm(BaseModel):
     """
     How many workers a node may cost before it fails.
     """
+    notice_seconds: Annotated[float, Field(gt=0.0)] = 5.0
+    """
+    How long a task may take to notice that it should end, in seconds; then it is interrupted.
+    """
+    interrupt_seconds: Annotated[float, Field(gt=0.0)] = 5.0
+    """
+    How long an interrupted task may take to end, in seconds; then its process is killed.
+    """
+    drain_seconds: Annotated[float, Field(gt=0.0)] = 20.0
+    """
+    How long a stopping worker lets its tasks go on, in seconds; then others get them.
+    """
+    max_open_runs: Annotated[int, Field(ge=1)] = 1000
+    """
+    How many jobs may be open at one time; more wait in the data stream.
+    """
     keep_going: bool = False
     """
     Whether independent nodes still start after one has failed.
@@ -103,6 +131,26 @@ class Farm(BaseModel):
     scratch_dir: Annotated[str | MISSING, Field(min_length=1)] = MISSING
     """
     Folder for the temporary files of running nodes; default: myspinbot-worker in the system's temporary folder.
+    """
+    cache_dir: Annotated[str | MISSING, Field(min_length=1)] = MISSING
+    """
+    Folder of the machine's cache of downloaded artifacts, shared by its workers; default: myspinbot-cache in the system's temporary folder.
+    """
+    cache_bytes: Annotated[int, Field(ge=0)] = 0
+    """
+    Most bytes of downloaded artifacts that a machine keeps; 0: none.
+    """
+    reuse_results: bool = False
+    """
+    Whether a node may take the result of an earlier one of the same content.
+    """
+    reuse_seconds: Annotated[int, Field(ge=1)] = 604800
+    """
+    How long a result may be used again, in seconds.
+    """
+    reuse_most: Annotated[int, Field(ge=1)] = 10000
+    """
+    How many results that may be used again are known.
     """
     dead_letters_kept: Annotated[int, Field(ge=0)] = 10000
     """
@@ -120,13 +168,29 @@ class Farm(BaseModel):
     """
     Largest stream entry that is taken, in bytes.
     """
-    heartbeat_seconds: Annotated[float, Field(gt=0.0)] = 60.0
+    max_artifact_bytes: Annotated[int, Field(ge=1)] = 4294967296
+    """
+    Largest artifact that a task downloads, in bytes.
+    """
+    max_image_pixels: Annotated[int, Field(ge=1, le=178000000)] = 64000000
+    """
+    Largest picture or video frame that is decoded, in pixels.
+    """
+    max_media_seconds: Annotated[float, Field(gt=0.0)] = 3600.0
+    """
+    Longest sound or video that is decoded, in seconds.
+    """
+    heartbeat_seconds: Annotated[float, Field(gt=0.0)] = 20.0
     """
     How long a silent worker process still counts as alive, in seconds.
     """
     gpu_devices: Annotated[str, Field(min_length=1)] = 'auto'
     """
     Devices this machine gives to workers: auto, or a comma-separated list.
+    """
+    affinity_window: Annotated[int, Field(ge=0, le=1000)] = 32
+    """
+    How far down the gpu queue a worker looks for work of the service it ran last; 0: not at all.
     """
     gpu_lock_dir: Annotated[str | MISSING, Field(min_length=1)] = MISSING
     """

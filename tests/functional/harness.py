@@ -14,11 +14,16 @@ import uuid
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Self
+from urllib.parse import unquote
 
 import psutil
 import redis
 
+from myspinbot_worker.config import load_settings
+from myspinbot_worker.farm import storage_of
+from myspinbot_worker.graph.store import RunStore
 from myspinbot_worker.keys import Keys
+from myspinbot_worker.litter import BUCKETS
 from myspinbot_worker.scratch import sweep
 
 ROOT = Path(__file__).parents[2]
@@ -54,7 +59,7 @@ class Process:
                 self.lines.append(line.rstrip())
                 self._changed.notify_all()
 
-    def wait_for(self, pattern: str, count: int = 1) -> list[str]:
+    def wait_for(self, pattern: str, count: int = 1, patience: float = PATIENCE) -> list[str]:
         """Wait until ``count`` log lines match ``pattern``; these lines."""
         found: list[str] = []
 
@@ -63,7 +68,7 @@ class Process:
             return len(found) >= count or self._child.poll() is not None
 
         with self._changed:
-            self._changed.wait_for(there, PATIENCE)
+            self._changed.wait_for(there, patience)
         assert len(found) >= count, f"{self.name} did not say {pattern!r}:\n" + "\n".join(self.lines[-40:])
         return found
 
@@ -173,6 +178,7 @@ class Farm:
         )
         self.keys = Keys(env.get("FARM_NAMESPACE", "farm"))
         self.processes: list[Process] = []
+        self.submitted: set[str] = set()
         self.statuses: dict[str, list[str]] = {}
         self.progress: dict[str, list[float]] = {}
         self.data: dict[str, list[str]] = {}
@@ -198,14 +204,19 @@ class Farm:
         try:
             if kind is None and self.processes:
                 self.wait_quiet()
-            self.stop_all()
         finally:
-            self._closing.set()
-            for thread in self._threads:
-                thread.join(PATIENCE)
+            try:
+                self.stop_all()
+            finally:
+                self._stop_listening()
         if kind is None:
             self.check_leaks()
         self.client.close()
+
+    def _stop_listening(self) -> None:
+        self._closing.set()
+        for thread in self._threads:
+            thread.join(PATIENCE)
 
     # Processes.
 
@@ -219,12 +230,23 @@ class Farm:
         return [sys.executable, "-m", "myspinbot_worker", *arguments]
 
     def start_ingestor(self, **env: str) -> Process:
-        process = Process("ingestor", self.start_command("ingest"), {**self.env, **env})
-        self.processes.append(process)
+        process = self.begin_ingestor(**env)
         process.wait_for(r"ingestor .* reads")
         return process
 
+    def begin_ingestor(self, **env: str) -> Process:
+        """Start one without waiting until it is up."""
+        process = Process("ingestor", self.start_command("ingest"), {**self.env, **env})
+        self.processes.append(process)
+        return process
+
     def start_worker(self, *options: str, count: int = 1, threads: int = 1, **env: str) -> Process:
+        process = self.begin_worker(*options, count=count, threads=threads, **env)
+        process.wait_for("Worker process is ready for action", count)
+        return process
+
+    def begin_worker(self, *options: str, count: int = 1, threads: int = 1, **env: str) -> Process:
+        """Start one without waiting until it is up."""
         process = Process(
             "worker",
             [
@@ -241,7 +263,6 @@ class Farm:
             {**self.env, **env},
         )
         self.processes.append(process)
-        process.wait_for("Worker process is ready for action", count)
         return process
 
     @property
@@ -265,7 +286,8 @@ class Farm:
 
     def submit(self, document: dict[str, Any] | str, job: str | None = None) -> str:
         text = document if isinstance(document, str) else json.dumps(document)
-        job = job or json.loads(text)["workflowId"]
+        job = job or str(json.loads(text)["workflowId"])
+        self.submitted.add(job)
         self.client.xadd(
             "process:data", {"jobId": job, "created": str(time.time_ns() // 10**6), "graph": text}
         )
@@ -351,7 +373,7 @@ class Farm:
             while not self._closing.is_set():
                 try:
                     found = client.xread({"process:control": self._last_control}, block=200)
-                except redis.ConnectionError:
+                except (redis.ConnectionError, redis.ResponseError):
                     self._closing.wait(0.05)
                     continue
                 for _, entries in found or []:
@@ -378,22 +400,54 @@ class Farm:
         wait_until(
             lambda: not [key for key in self.client.scan_iter() if pattern.match(key)], "no message is left"
         )
+        if any(process.name == "ingestor" and process.returncode is None for process in self.processes):
+            self.wait_clean()
+
+    def wait_clean(self) -> None:
+        """Until what attempts without a result left in storage has been looked through."""
+        wait_until(lambda: not self.client.exists(self.keys.litter), "no litter is left")
 
     def check_progress(self) -> None:
         for job, values in self.progress.items():
             assert values == sorted(values), f"progress of {job} fell: {values}"
             assert all(0 <= value <= 1 for value in values)
 
+    def check_books(self) -> None:
+        """Every entry that came in was ended by one terminal act, and every run was concluded."""
+        books = RunStore(self.client, self.keys).balance()
+        if books.added is not None and books.before is not None:
+            ended = (books.concluded or 0) + (books.rejected or 0)
+            assert (books.unread, books.pending, books.open) == (0, 0, 0), books
+            assert books.added - books.before == ended, books
+            assert books.admitted == books.concluded, books
+
+    def check_objects(self) -> None:
+        """Whatever the jobs of this farm left in storage, a graph of theirs names."""
+        if not self.submitted or not self.env.get("MINIO_SECRET_KEY"):
+            return
+        storage = storage_of(load_settings(self.env))
+        graphs = {job: str(self.client.hget(f"job:{job}", "graph")) for job in self.submitted}
+        left = [
+            f"{bucket}/{key}"
+            for bucket in sorted(BUCKETS)
+            for key in storage.list_keys(bucket)
+            if (job := unquote(key.split("/")[0])) in graphs and json.dumps(key) not in graphs[job]
+        ]
+        assert not left, f"objects left behind: {left}"
+
     def check_leaks(self) -> None:
-        """Nothing of a run is left in Redis or on disk."""
+        """Nothing of a run is left in Redis, on disk or in storage."""
         self.check_progress()
         allowed = re.compile(
             r"process:(data|control)|job:.*|test:.*|"
             + re.escape(self.keys.namespace)
-            + r":(seen:.*|history|dead|counters|dramatiq:__heartbeats__)"
+            + r":(seen:.*|reuse(:.*)?|history|dead|handled|counters|comfy:times|offers|offer:.*"
+            + r"|dramatiq:__heartbeats__)"
         )
         left = [key for key in self.client.scan_iter() if not allowed.fullmatch(key)]
         assert not left, f"keys left behind: {left}"
+        self.check_books()
+        self.check_objects()
         if self.client.exists("process:data"):
             assert self.client.xlen("process:data") == 0
             for group in self.client.xinfo_groups("process:data"):

@@ -25,7 +25,7 @@ def test_one_benchmark_writes_its_figures(tmp_path: Path) -> None:
     assert "chain of 20" in done.stdout
     report = json.loads(file.read_text())
     assert report["quick"] is True
-    assert set(report) == {"created", "quick", "machine", "versions", "figures"}
+    assert set(report) == {"created", "quick", "machine", "versions", "figures", "goals"}
     assert report["machine"]["cpus"] >= 1
     (figure,) = report["figures"]
     assert (figure["benchmark"], figure["name"], figure["unit"]) == ("chain", "hop", "ms/node")

@@ -157,3 +157,71 @@ def test_requeued_messages_are_free_again(client: Any) -> None:
     reader.requeue([taken])
     reader.requeue([])
     assert take(reader).message_id == "a"
+
+
+def test_what_lost_its_worker_goes_before_what_waits(client: Any) -> None:
+    made = broker(client, slots=3)
+    made.enqueue_all([message("a"), message("b")])
+    made.enqueue_first([message("lost")])
+    reader = consumer(made)
+    assert [take(reader).message_id for _ in range(3)] == ["lost", "a", "b"]
+
+
+def test_a_broken_connection_is_waited_for_and_what_it_lost_comes_back(client: Any) -> None:
+    """The reply to a fetch is lost: Dramatiq's script has noted the message as this process' own."""
+    made = broker(client)
+    made.enqueue(message("a"))
+    reader = consumer(made)
+    with pytest.MonkeyPatch.context() as patch:
+
+        def fetched_and_never_heard_of(*args: Any) -> Any:
+            client.execute_command("LPOP", f"test:{QUEUE}")
+            client.sadd(f"test:__acks__.{made.broker_id}.{QUEUE}", "a")
+            raise redis.ConnectionError("cut")
+
+        patch.setattr(made, "do_fetch", fetched_and_never_heard_of, raising=False)
+        assert next(reader) is None
+    assert take(reader).message_id == "a"
+
+
+def test_delayed_messages_in_hand_stay_there_when_a_connection_breaks(client: Any) -> None:
+    made = broker(client, slots=2)
+    made.enqueue(message("later"), delay=60_000)
+    reader = consumer(made, f"{QUEUE}.DQ")
+    take(reader)
+    with pytest.MonkeyPatch.context() as patch:
+
+        def cut(*args: Any) -> Any:
+            raise redis.ConnectionError("cut")
+
+        patch.setattr(made, "do_fetch", cut, raising=False)
+        assert next(reader) is None
+    made.enqueue(message("another"), delay=60_000)
+    assert take(reader).message_id == "another"
+
+
+def test_an_error_that_does_not_pass_is_raised(client: Any) -> None:
+    made = broker(client)
+    client.set(f"test:{QUEUE}", "not a list")
+    with pytest.raises(redis.ResponseError, match="WRONGTYPE"):
+        next(consumer(made))
+
+
+def test_a_paused_queue_is_left_alone(client: Any) -> None:
+    made = FarmBroker(client, "test", 60_000, [], paused_key="paused")
+    made.declare_queue(QUEUE)
+    client.sadd("paused", QUEUE)
+    made.enqueue(message("a"))
+    reader = consumer(made)
+    assert next(reader) is None
+    client.delete("paused")
+    wait_until(lambda: next(reader) is not None, "it goes on")
+
+
+def test_hearts_beat_by_redis_time(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dramatiq.brokers.redis.current_millis", lambda: 1_000)
+    monkeypatch.setattr("myspinbot_worker.broker.current_millis", lambda: 1_000)
+    made = broker(client)
+    made.enqueue(message("a"))
+    seconds, _ = client.time()
+    assert abs(client.zscore("test:__heartbeats__", made.broker_id) / 1000 - seconds) < 5

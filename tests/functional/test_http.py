@@ -112,3 +112,39 @@ def test_a_taken_port_is_a_clear_error(farm: Farm) -> None:
         assert process.stop() == 1
         assert any(str(port) in line for line in process.lines), process.lines
         assert not any("Traceback" in line for line in process.lines), process.lines
+
+
+TOKEN = "a-token-of-twenty-and-more"
+
+
+def test_metrics_ask_for_the_token(farm: Farm) -> None:
+    """Of ingestors and workers alike; health is for everybody, and nobody is told the token."""
+    ingestor = farm.start_ingestor(FARM_SERVER_TOKEN=TOKEN)
+    url, port = address(ingestor), free_port()
+    worker = farm.start_worker(FARM_SERVER_TOKEN=TOKEN, FARM_METRICS_PORT=str(port))
+    pages = [
+        f"{url}/metrics",
+        f"{url}/openapi.json",
+        f"http://127.0.0.1:{port}/metrics",
+        f"http://127.0.0.1:{port}/",
+        f"http://127.0.0.1:{port}/health",
+    ]
+    for page in pages:
+        for wrong in (None, "Bearer", f"Bearer {TOKEN}x", f"Basic {TOKEN}"):
+            refused = httpx.get(page, headers={"Authorization": wrong} if wrong else {})
+            assert refused.status_code == 401, page
+            assert "server.token" in refused.json()["error"]
+            assert TOKEN not in refused.text
+            assert "worker_" not in refused.text
+        assert httpx.get(page, headers={"Authorization": f"Bearer {TOKEN}"}).status_code == 200, page
+    for page in (f"{url}/health", f"{url}/ready"):
+        assert httpx.get(page).status_code == 200
+    for process in (ingestor, worker):
+        assert not any(TOKEN in line or "FARM_SERVER_TOKEN" in line for line in process.lines)
+
+
+def test_an_open_address_without_a_token_is_warned_of(farm: Farm) -> None:
+    ingestor = farm.start_ingestor(FARM_SERVER_HOST="0.0.0.0")
+    assert "WARNING" in ingestor.wait_for("set FARM_SERVER_TOKEN")[0]
+    worker = farm.start_worker(FARM_METRICS_HOST="0.0.0.0", FARM_METRICS_PORT=str(free_port()))
+    worker.wait_for("set FARM_SERVER_TOKEN")

@@ -61,7 +61,7 @@ def run_to_the_end(client: Any, text: str, data: st.DataObject) -> str:
         "job-1", ENTRY, verdict=ending.verdict, graph=ending.graph, hand_back=ending.hand_back,
         last_progress=ending.last_progress, last_status=ending.last_status, queued=ending.queued,
     )  # fmt: skip
-    left = set(client.scan_iter()) - {streams.data, streams.control, keys.history}
+    left = set(client.scan_iter()) - {streams.data, streams.control, keys.history, keys.counters}
     assert left == {"job:job-1", keys.seen("job-1")}
     assert client.xlen(streams.data) == 0
     assert client.xpending(streams.data, streams.group)["pending"] == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from pathlib import Path
 
@@ -58,6 +59,19 @@ def test_a_file_that_changes_while_it_is_sent(storage: Storage, tmp_path: Path) 
         with pytest.raises(ArtifactCorrupt, match="changed while it was uploaded"):
             storage.upload(source, "output", "k", on_progress=shrink)
     assert storage.list_keys("output") == []
+
+
+def test_a_file_that_is_not_the_verified_one(storage: Storage, tmp_path: Path) -> None:
+    source = tmp_path / "f"
+    source.write_bytes(b"looked at")
+    digest = hashlib.sha256(source.read_bytes()).hexdigest()
+    storage.upload(source, "output", "same", sha256=digest)
+    source.write_bytes(b"different")
+    with pytest.raises(
+        ArtifactCorrupt, match="f changed after it was verified, before its upload as output/k"
+    ):
+        storage.upload(source, "output", "k", sha256=digest)
+    assert storage.list_keys("output") == ["same"]
 
 
 def test_no_file_to_send(storage: Storage, tmp_path: Path) -> None:

@@ -36,13 +36,13 @@ def test_removing_is_idempotent(storage: Storage) -> None:
 
 
 def test_a_folder_is_removed_and_its_neighbours_are_not(storage: Storage) -> None:
-    for key in ("job-1/a/1", "job-1/a/2", "job-1/b", "job-10/a", "job-1.txt"):
+    for key in ("job-1/a/1/x", "job-1/a/2/x", "job-1/b", "job-10/a", "job-1.txt"):
         storage.upload_bytes(b"x", "staged", key)
-    removed = storage.remove_prefix("staged", "job-1", keep={"job-1/a/2"})
-    assert removed == ["job-1/a/1", "job-1/b"]
-    assert storage.list_keys("staged") == ["job-1.txt", "job-1/a/2", "job-10/a"]
+    removed = storage.remove_prefix("staged", "job-1", keep="job-1/a/2/")
+    assert removed == ["job-1/a/1/x", "job-1/b"]
+    assert storage.list_keys("staged") == ["job-1.txt", "job-1/a/2/x", "job-10/a"]
     assert storage.list_keys("staged", "job-10") == ["job-10/a"]
-    assert storage.remove_prefix("staged", "job-1/a/") == ["job-1/a/2"]
+    assert storage.remove_prefix("staged", "job-1/a/") == ["job-1/a/2/x"]
     assert storage.remove_prefix("staged", "nothing/here") == []
     for prefix in ("", "/", "a//", "../a"):
         with pytest.raises(BadInput):

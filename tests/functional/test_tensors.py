@@ -14,6 +14,7 @@ import pytest
 from myspinbot_worker import tensors
 from myspinbot_worker.embedded import EmbeddedS3
 from myspinbot_worker.errors import ArtifactMissing, BadMedia, EngineUnavailable
+from myspinbot_worker.media_limits import MediaLimits, limited_to
 from myspinbot_worker.storage import Storage, StorageConfig
 
 torch = pytest.importorskip("torch", reason="torch is not installed (extra: gpu)")
@@ -116,7 +117,7 @@ def test_a_cut_off_picture(storage: Storage, format: str) -> None:
 
 
 def test_a_picture_that_claims_an_enormous_canvas(storage: Storage) -> None:
-    with pytest.raises(BadMedia, match="9000 by 9000"):
+    with pytest.raises(BadMedia, match=r"9000x9000 pixels, more than the 64000000 of farm\.max_image_pixels"):
         picture(storage, Image.new("1", (9000, 9000)))
 
 
@@ -178,11 +179,23 @@ def test_a_playlist_cannot_name_other_files(storage: Storage, tmp_path: Path, pl
         storage.fetch_torch_audio("input", "list")
 
 
-def test_a_sound_that_never_ends(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tensors, "MAX_AUDIO_SECONDS", 0.5)
-    storage.upload_bytes(wav(np.zeros((16000, 1))), "input", "long.wav")
-    with pytest.raises(BadMedia, match="longer than"):
+@pytest.mark.parametrize("claimed", [True, False])
+def test_a_sound_that_never_ends(storage: Storage, claimed: bool) -> None:
+    sound = wav(np.zeros((16000, 1)))
+    # A stream written to a pipe: its header does not tell the length.
+    storage.upload_bytes(sound if claimed else sound.replace(sound[40:44], b"\xff" * 4), "input", "long.wav")
+    with (
+        limited_to(MediaLimits(media_seconds=0.5)),
+        pytest.raises(BadMedia, match=r"than the 0\.5 seconds of farm"),
+    ):
         storage.fetch_torch_audio("input", "long.wav")
+
+
+def test_a_sound_that_takes_too_much_memory(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tensors, "MAX_SOUND_BYTES", 40_000)
+    storage.upload_bytes(wav(np.zeros((16000, 1))), "input", "wide.wav")
+    with pytest.raises(BadMedia, match="when decoded"):
+        storage.fetch_torch_audio("input", "wide.wav")
 
 
 def test_missing_objects(storage: Storage) -> None:

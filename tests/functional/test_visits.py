@@ -304,7 +304,9 @@ def test_attempts_leave_no_orphaned_objects(running: Farm) -> None:
     job = running.submit(graph([node("a", "test.artifact", params={"fail_first": 1})]))
     output = running.wait_back(job)["nodes"][0]["output"]
     assert output["text"] == "attempt 2"
-    assert storage.list_keys("staged", f"{job}/") == [output["kept"]["key"]]
+    wait_until(
+        lambda: storage.list_keys("staged", f"{job}/") == [output["kept"]["key"]], "one object is left"
+    )
 
 
 def test_doubled_entries_run_once(running: Farm) -> None:

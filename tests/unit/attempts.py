@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 from myspinbot_worker.engines import EngineSet
 from myspinbot_worker.errors import EngineUnavailable
 from myspinbot_worker.graph.transitions import Claim
 from myspinbot_worker.keys import NodeRef
 from myspinbot_worker.storage import Storage
-from myspinbot_worker.task import Task
+from myspinbot_worker.task import StopReason, Task
 
 
 def claim(
@@ -26,12 +27,14 @@ def claim(
     input: str | None = None,
     retries: str | None = None,
     outputs: tuple[str | None, ...] = (),
+    lost_attempts: int = 0,
+    exhausted: str = "",
 ) -> Claim:
     return Claim(
         ref=NodeRef("1-1", 0, job),
         token=token,
         failed_attempts=failed_attempts,
-        lost_attempts=0,
+        lost_attempts=lost_attempts,
         progress=progress,
         weight=weight,
         node_id=node_id,
@@ -40,47 +43,59 @@ def claim(
         input=input,
         retries=retries,
         outputs=outputs,
+        exhausted=exhausted,
     )
 
 
 @dataclass
 class Desk:
-    """What a task's surroundings were told, and what they answer.
+    """What a task's surroundings were told, and what they answer: a task's channel.
 
     Attributes:
         now: The task's clock (s).
-        answer: To every report of progress.
-        verdict: Of the lease keeper.
-        published: Whether the node is still this start's when something is published.
+        stop_reason: Why the attempt should end.
     """
 
     now: float = 100.0
-    answer: str = "ok"
-    verdict: str = ""
-    published: bool = True
+    stop_reason: StopReason | None = None
     reported: list[float] = field(default_factory=list)
-    data: list[Any] = field(default_factory=list)
+    data: list[str] = field(default_factory=list)
+    device_uses: list[str] = field(default_factory=list)
 
     def task(self, given: Claim | None = None, *, device: str = "cpu") -> Task:
         return Task(
             given or claim(),
-            lambda: Path("scratch"),
+            Path("scratch"),
             cast(Storage, None),
-            report=self._report,
-            publish_data=self._publish,
-            verdict=lambda: self.verdict,
+            self,
             engines=_no_engines,
             device=device,
             clock=lambda: self.now,
         )
 
-    def _report(self, fraction: float) -> str:
+    def progress(self, fraction: float) -> None:
         self.reported.append(fraction)
-        return self.answer
 
-    def _publish(self, data: Any) -> bool:
-        self.data.append(data)
-        return self.published
+    def publish(self, text: str) -> None:
+        self.data.append(text)
+
+    def uploads(self) -> None:
+        raise AssertionError("no artifact is kept in these tests")
+
+    def kept(self) -> None:
+        raise AssertionError("no step is kept in these tests")
+
+    def moved(self, direction: str, size: int) -> None:
+        raise AssertionError("no artifact is moved in these tests")
+
+    def looked_up(self, fetched: object) -> None:
+        raise AssertionError("no artifact is looked for in these tests")
+
+    def uses_device(self, use: str) -> None:
+        self.device_uses.append(use)
+
+    def node_times(self, seconds: Mapping[str, float]) -> None:
+        raise AssertionError("no prompt is run in these tests")
 
 
 def _no_engines() -> EngineSet:

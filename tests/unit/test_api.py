@@ -5,8 +5,9 @@ from __future__ import annotations
 from fastapi.testclient import TestClient
 from prometheus_client import Counter
 
-from myspinbot_worker.api import beating, build_app
+from myspinbot_worker.api import beating
 from myspinbot_worker.metrics import new_registry
+from myspinbot_worker.pages import build_app
 
 
 def client(alive: str = "", ready: str = "") -> TestClient:

@@ -17,7 +17,8 @@ from pydantic import Field
 from myspinbot_worker import errors
 from myspinbot_worker.attempt import Outcome, classify, outcome_of_error, run_attempt
 from myspinbot_worker.capability import Capability, Payload, Registry, Retry, capability
-from myspinbot_worker.errors import BadInput, BadOutput, BadParams, FarmError
+from myspinbot_worker.comfy.engine import EngineLost
+from myspinbot_worker.errors import BadInput, BadOutput, BadParams, FarmError, UntrueOutput
 from myspinbot_worker.graph.transitions import Claim
 from myspinbot_worker.redaction import redact
 from myspinbot_worker.task import Task
@@ -131,7 +132,7 @@ class TestGiven:
 
     def test_a_pointless_attempt_does_not_begin(self) -> None:
         with pytest.raises(errors.Cancelled):
-            attempt(never, desk=Desk(verdict="cancelled"))
+            attempt(never, desk=Desk(stop_reason="cancelled"))
 
 
 class TestReturned:
@@ -284,6 +285,35 @@ class TestRetries:
     )
     def test_what_cannot_pass_is_not_tried_again(self, error: Exception) -> None:
         assert fails(error, claim(retries='{"maxAttempts": 100}')).kind == "failed"
+
+    @pytest.mark.parametrize(
+        ("most", "failed", "kind"),
+        [(1, 0, "failed"), (2, 0, "retry"), (100, 0, "retry"), (100, 1, "failed"), (100, 7, "failed")],
+    )
+    def test_an_untrue_file_is_made_again_once(self, most: int, failed: int, kind: str) -> None:
+        retries = json.dumps({"maxAttempts": most})
+        outcome = fails(UntrueOutput("x"), claim(retries=retries, failed_attempts=failed), Retry(most))
+        assert (outcome.kind, outcome.code, outcome.elsewhere) == (kind, "bad_output", False)
+
+    @pytest.mark.parametrize(
+        ("error", "got_on", "kind", "spared"),
+        [
+            (EngineLost("x"), True, "retry", True),
+            (EngineLost("x"), False, "failed", False),
+            (TimeoutError(), True, "failed", False),
+            (errors.OutOfMemory("x"), True, "failed", False),
+        ],
+    )
+    def test_losing_comfyui_costs_nothing_once_the_work_has_got_on(
+        self, error: Exception, got_on: bool, kind: str, spared: bool
+    ) -> None:
+        outcome = outcome_of_error(
+            error, offered(never, Retry(1)), claim(failed_attempts=3), "host:1", got_on=got_on
+        )
+        assert (outcome.kind, outcome.spared) == (kind, spared)
+
+    def test_a_lost_worker_before_does_not_count(self) -> None:
+        assert fails(UntrueOutput("x"), claim(lost_attempts=2)).kind == "retry"
 
     @many
     @given(

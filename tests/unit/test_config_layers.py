@@ -37,28 +37,44 @@ def test_defaults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert loaded.storage.use_ssl is False
     assert loaded.storage.buckets == ("input", "staged", "output")
     assert loaded.storage.secret_key == SecretStr("")
+    assert loaded.storage.ca_file is None
+    assert loaded.server.token == SecretStr("")
     assert loaded.comfyui.root_dir is None
     assert loaded.worker_home == tmp_path
     temp = Path(tempfile.gettempdir())
     assert loaded.farm.model_dump() == {
         "namespace": "farm",
         "engine": "preview",
+        "preview_services": (),
         "actor_modules": (),
         "lease_seconds": 30.0,
         "reconcile_seconds": 2.0,
         "reclaim_idle_seconds": 5.0,
         "message_check_seconds": 5.0,
         "max_lost_attempts": 3,
+        "notice_seconds": 5.0,
+        "interrupt_seconds": 5.0,
+        "drain_seconds": 20.0,
+        "max_open_runs": 1000,
         "keep_going": False,
         "handoff_completed": True,
         "handoff_failed": False,
         "scratch_dir": temp / "myspinbot-worker",
+        "cache_dir": temp / "myspinbot-cache",
+        "cache_bytes": 0,
+        "reuse_results": False,
+        "reuse_seconds": 604800,
+        "reuse_most": 10000,
         "dead_letters_kept": 10000,
         "history_kept": 10000,
         "max_nodes": 10000,
         "max_entry_bytes": 67108864,
-        "heartbeat_seconds": 60.0,
+        "max_artifact_bytes": 4294967296,
+        "max_image_pixels": 64000000,
+        "max_media_seconds": 3600.0,
+        "heartbeat_seconds": 20.0,
         "gpu_devices": "auto",
+        "affinity_window": 32,
         "gpu_lock_dir": temp / "myspinbot-gpu",
         "metrics_host": "127.0.0.1",
         "metrics_port": 9191,
@@ -200,3 +216,10 @@ def test_the_schemas_of_the_files_know_the_same_settings_and_defaults() -> None:
         key for key in defaults if key.startswith(("storage.", "comfyui.", "worker_home"))
     }
     assert seen == set(defaults) - from_environment_alone
+
+
+def test_a_list_in_the_file(home: Home) -> None:
+    home.write(config={"farm": {"actor_modules": ["a.b", "c"]}})
+    assert home.load().farm.actor_modules == ("a.b", "c")
+    for wrong in (["a", 1], [["a"]], ["a b"], {"a": 1}, [""]):
+        assert "farm.actor_modules" in home.write(config={"farm": {"actor_modules": wrong}}).problems()[0]

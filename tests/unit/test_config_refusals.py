@@ -22,7 +22,16 @@ from tests.unit.config_home import home as home
         ({"FARM_LEASE_SECONDS": "inf"}, "expected a finite number, got 'inf'"),
         ({"FARM_RECONCILE_SECONDS": "0"}, "expected a number greater than 0, got '0'"),
         ({"FARM_MAX_NODES": "many"}, "expected a valid integer, got 'many'"),
-        ({"FARM_ENGINE": "magic"}, "farm.engine (env FARM_ENGINE): expected 'preview', got 'magic'"),
+        (
+            {"FARM_SERVER_TOKEN": "short"},
+            "server.token (env FARM_SERVER_TOKEN): expected at least 16 characters",
+        ),
+        ({"FARM_SERVER_TOKEN": "has a blank in between"}, "ASCII and without blanks"),
+        ({"FARM_MAX_MEDIA_SECONDS": "0"}, "expected a number greater than 0, got '0'"),
+        (
+            {"FARM_ENGINE": "magic"},
+            "farm.engine (env FARM_ENGINE): expected 'preview' or 'comfyui', got 'magic'",
+        ),
         ({"FARM_NAMESPACE": "my farm"}, "farm.namespace (env FARM_NAMESPACE): expected text that matches"),
         ({"FARM_METRICS_PORT": "65536"}, "expected a number less than or equal to 65535"),
         ({"FARM_STREAMS_DATA": "process:data "}, "streams.data (env FARM_STREAMS_DATA): expected text"),
@@ -174,3 +183,27 @@ def test_bad_overrides(home: Home) -> None:
     assert home.problems(overrides={"farm.max_nodes": 0}) == [
         "farm.max_nodes (command line): expected a number greater than or equal to 1, got 0"
     ]
+
+
+def test_a_secret_in_the_wrong_place_is_not_shown(home: Home) -> None:
+    url = "redis://user:hunter2hunter2hunter2@a-host-with-a-long-name.example:6379/0"
+    assert "hunter2" not in str(home.write(config={"farm": {"max_nodes": url}}).problems())
+    assert "hunter2" not in str(home.problems({"FARM_MAX_NODES": url, "FARM_NAMESPACE": "password=hunter2"}))
+
+
+def test_a_value_that_is_no_text_is_refused(home: Home) -> None:
+    """Bytes of the environment that are no UTF-8, and JSON's half characters: Redis would take neither."""
+    half = "p\udcff"
+    expected = ["streams.data (env FARM_STREAMS_DATA): expected UTF-8"]
+    assert home.problems({"FARM_STREAMS_DATA": half}) == expected
+    assert "channels.data" in home.write({"channels": {"data": half}}).problems()[0]
+    assert home.write({}).problems(overrides={"farm.scratch_dir": half}) == [
+        "farm.scratch_dir (command line): expected UTF-8"
+    ]
+
+
+def test_a_file_full_of_unknown_keys_is_told_in_part(home: Home) -> None:
+    problems = home.write(config={f"key_{number}" * 100: 1 for number in range(10_000)}).problems()
+    assert len(problems) == 51
+    assert problems[-1] == "config.json: more unknown keys, which are not told"
+    assert max(map(len, problems)) < 400

@@ -102,7 +102,7 @@ def test_extras_exist() -> None:
     named = [part for path in DOCKERFILES for part in re.findall(pattern, (ROOT / path).read_text())]
     named += [service["build"].get("args", {}).get("EXTRAS", "") for service in FARM.values()]
     extras = {extra for part in named for extra in part.split(",") if extra}
-    assert extras == {"gpu", "preview", "speech"}
+    assert extras == {"gpu", "comfyui", "preview", "speech"}
     assert extras <= set(PROJECT["optional-dependencies"])
 
 

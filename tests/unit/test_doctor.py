@@ -336,3 +336,15 @@ def test_marks_fit_the_terminal(encoding: str, expected: str) -> None:
     assert text.startswith(expected)
     assert "no answer [red]" in text
     assert ("→ start it" if encoding == "utf-8" else "-> start it") in text
+
+
+def test_comfyui_on_a_server_shows_no_password() -> None:
+    finding = machine_checks.comfyui(None, "comfyui", "http://user:hunter2@gpu:8188")
+    assert finding.level == "ok"
+    assert "hunter2" not in finding.text
+
+
+def test_services_that_lack_something_are_named() -> None:
+    assert machine_checks.services(dict).level == "ok"
+    finding = machine_checks.services(lambda: {"a.b": "no node class 'X'"})
+    assert (finding.level, finding.text) == ("warning", "a.b: no node class 'X'")

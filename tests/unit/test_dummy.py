@@ -91,7 +91,11 @@ def test_the_jobs_progress_is_passed_on(given: dict[str, Any], after: float) -> 
 
 
 def test_it_stops_between_two_steps(slept: list[float]) -> None:
-    desk = Desk(answer="cancelled")
+    class Cancelling(Desk):
+        def progress(self, fraction: float) -> None:
+            self.stop_reason = "cancelled"
+
+    desk = Cancelling()
     with pytest.raises(Cancelled):
         run(desk, steps=10)
     assert len(slept) == 1

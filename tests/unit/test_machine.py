@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from myspinbot_worker.graph.plan import State, Verdict
+from myspinbot_worker.graph.transitions import Charge
 from tests.unit import rules
 from tests.unit.examples import many, some
 from tests.unit.graphs import graphs
@@ -162,6 +163,29 @@ class TestClaiming:
         visit = claimed()
         assert visit.run.renew(0, 1, LEASE - 1, LEASE) == "ok"
         assert visit.run.claim(0, 1, LEASE, LEASE) == "leased"
+
+    def test_the_loss_of_a_start_that_kept_a_step_costs_nothing(self) -> None:
+        visit = claimed()
+        for token in range(1, 9):
+            assert visit.run.renew(0, token, LEASE * token - 1, 1, kept=True) == "ok"
+            assert visit.run.claim(0, token + 1, LEASE * token, LEASE) == "ok"
+        assert visit.run.nodes[0].lost_attempts == 0
+        assert visit.run.expire(LEASE * 9, LEASE) == ([0], [])
+        assert visit.run.nodes[0].lost_attempts == 1, "the last start kept nothing"
+
+    def test_a_step_spares_only_the_start_that_kept_it(self) -> None:
+        visit = claimed()
+        visit.run.renew(0, 1, 0, LEASE, kept=True)
+        assert visit.run.settle(0, 1, State.READY, Charge.LOST_WORKER)[0] == "ok"
+        visit.run.claim(0, 2, 0, LEASE)
+        assert visit.run.settle(0, 2, State.READY, Charge.LOST_WORKER)[0] == "ok"
+        assert visit.run.nodes[0].lost_attempts == 1
+
+    def test_a_step_kept_by_a_start_that_was_away_too_long_counts_for_nothing(self) -> None:
+        visit = claimed()
+        assert visit.run.claim(0, 2, LEASE, LEASE) == "ok"
+        assert visit.run.renew(0, 1, LEASE, LEASE, kept=True) == "lost"
+        assert visit.run.nodes[0].kept_by == 0
 
     def test_a_node_lost_too_often_is_left_to_the_reconciler(self) -> None:
         visit = claimed()

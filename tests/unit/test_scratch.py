@@ -57,6 +57,20 @@ class TestFolder:
             (folder / "link").symlink_to("/nowhere")
         assert not folder.exists()
 
+    def test_the_next_one_is_new_and_empty_whoever_still_has_the_name_of_the_last(
+        self, scratch: ScratchRoot
+    ) -> None:
+        """A folder that was left empty is used again; what strays into it meanwhile is not the next task's."""
+        with scratch.folder() as first:
+            pass
+        (kept,) = scratch.path.glob("empty-*")
+        with pytest.raises(FileNotFoundError):
+            (first / "late").write_bytes(b"x")
+        (kept / "stray").write_bytes(b"x")
+        with scratch.folder() as second:
+            assert second != first
+            assert list(second.iterdir()) == []
+
     def test_it_goes_after_an_error_too(self, scratch: ScratchRoot) -> None:
         def work() -> None:
             with scratch.folder() as folder:

@@ -194,3 +194,42 @@ def test_limits_hold_however_many_threads_try() -> None:
         thread.join(LONG)
     assert too_many == []
     assert done == {"gpu": 200, "cpu": 200, "other": 200}
+
+
+class TestPassingOn:
+    def test_the_slot_is_never_free(self) -> None:
+        made = slots(1)
+        take(made, "cpu", "1")
+        assert made.may_pass_on("cpu", "1")
+        made.pass_on("1", "2")
+        assert not made.may_pass_on("cpu", "1"), "it has none any more"
+        made.release("1")
+        assert not made.reserve("cpu", 0)
+        made.release("2")
+        assert made.reserve("cpu", 0)
+
+    def test_a_slot_that_is_to_be_given_up_is_not_passed_on(self) -> None:
+        made = slots(2, gpu=2)
+        take(made, "gpu", "1")
+        take(made, "gpu", "2")
+        made.configure(2, {"gpu": 1})
+        assert not made.may_pass_on("gpu", "1")
+        made.configure(0, {})
+        assert not made.may_pass_on("gpu", "1")
+
+    def test_another_queue_that_waits_has_its_turn(self) -> None:
+        made = slots(1)
+        take(made, "cpu", "1")
+        got = threading.Event()
+
+        def wait() -> None:
+            if made.reserve("gpu", LONG):
+                got.set()
+
+        thread = threading.Thread(target=wait)
+        thread.start()
+        while made.may_pass_on("cpu", "1"):
+            pass
+        made.release("1")
+        assert got.wait(LONG)
+        thread.join()

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from myspinbot_worker.errors import Cancelled, LeaseLost
+from myspinbot_worker.errors import Cancelled, LeaseLost, TimedOut
 from myspinbot_worker.storage import check_key
-from myspinbot_worker.task import PROGRESS_EVERY_SECONDS
+from myspinbot_worker.task import PROGRESS_EVERY_SECONDS, StopReason
 from tests.unit.attempts import Desk, claim
 from tests.unit.examples import many
 
@@ -105,55 +105,39 @@ class TestProgress:
 
 
 class TestStopping:
-    @pytest.mark.parametrize(("learned", "error"), [("cancelled", Cancelled), ("lost", LeaseLost)])
-    def test_after_what_a_report_was_answered(self, learned: str, error: type[Exception]) -> None:
+    @pytest.mark.parametrize(
+        ("reason", "error"), [("cancelled", Cancelled), ("timeout", TimedOut), ("lost", LeaseLost)]
+    )
+    def test_every_check_raises_from_then_on(self, reason: StopReason, error: type[Exception]) -> None:
         desk = Desk()
         task = desk.task()
         task.check()
         assert not task.cancelled
-        desk.answer = learned
-        task.progress(0.5)
+        desk.stop_reason = reason
         assert task.cancelled
-        for _ in range(2):
-            with pytest.raises(error):
-                task.check()
-
-    @pytest.mark.parametrize(("learned", "error"), [("cancelled", Cancelled), ("lost", LeaseLost)])
-    def test_after_what_the_keeper_learned(self, learned: str, error: type[Exception]) -> None:
-        desk = Desk(verdict=learned)
-        task = desk.task()
-        assert task.cancelled
-        for check in (task.check, task.steps(0, 1).check):
+        for check in (task.check, task.steps(0, 1).check, task.check):
             with pytest.raises(error):
                 check()
 
-    def test_an_answer_is_not_forgotten(self) -> None:
-        desk = Desk(answer="lost")
-        task = desk.task()
-        task.progress(0.5)
-        desk.answer = "ok"
-        desk.now += TICK
-        task.progress(0.6)
-        with pytest.raises(LeaseLost, match="'a'"):
-            task.check()
-
-    def test_when_a_publication_finds_the_node_passed_on(self) -> None:
-        desk = Desk()
-        task = desk.task()
-        task.publish({"frame": 1})
-        task.check()
-        desk.published = False
-        task.publish("x")
-        assert desk.data == [{"frame": 1}, "x"]
-        with pytest.raises(LeaseLost):
-            task.check()
-
     def test_no_artifact_is_moved_for_nothing(self) -> None:
-        task = Desk(verdict="cancelled").task()
+        task = Desk(stop_reason="cancelled").task()
         with pytest.raises(Cancelled):
             task.fetch("input/x.wav")
         with pytest.raises(Cancelled):
             task.keep(task.scratch / "x.wav")
+
+
+class TestPublishing:
+    def test_text_is_left_alone_and_the_rest_becomes_json(self) -> None:
+        desk = Desk()
+        desk.task().publish("{x")
+        desk.task().publish({"frame": 1, "tags": []})
+        assert desk.data == ["{x", '{"frame": 1, "tags": []}']
+
+    @pytest.mark.parametrize("data", [math.nan, object(), {1: math.inf}])
+    def test_what_is_not_json_is_refused(self, data: object) -> None:
+        with pytest.raises((ValueError, TypeError)):
+            Desk().task().publish(data)
 
 
 class TestCurrentProgress:
@@ -280,6 +264,7 @@ class TestDevice:
         with Desk().task().device():
             thread, errors = self.in_a_thread(work)
             assert waiting.wait(5)
-            desk.verdict = "cancelled"
+            desk.stop_reason = "cancelled"
             thread.join(5)
         assert [type(error) for error in errors] == [Cancelled]
+        assert desk.device_uses == ["waiting"]

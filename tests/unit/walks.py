@@ -25,6 +25,7 @@ class Step(NamedTuple):
     newer: int
     outcome: State
     fraction: float | None
+    kept: bool = False
 
 
 _WHAT = ["claim"] * 6 + ["settle"] * 4 + ["renew"] * 2 + ["pass_time", "expire", "expire"]
@@ -38,6 +39,7 @@ steps = st.builds(
     st.sampled_from([0, 0, 0, 0, 0, -1, 1]),
     st.sampled_from(_OUTCOMES),
     fractions,
+    st.booleans(),
 )
 walks = st.lists(steps, max_size=40)
 
@@ -51,6 +53,7 @@ def some_steps(random: Random, count: int) -> list[Step]:
             random.choice([0, 0, 0, 0, 0, -1, 1]),
             random.choice(_OUTCOMES),
             random.choice([None, random.random()]),
+            random.random() < 0.5,
         )
         for _ in range(count)
     ]
@@ -109,7 +112,8 @@ class Visit:
             case "settle":
                 return self.settle(index, node.token + step.newer, step.outcome, text)
             case "renew":
-                return self.run.renew(index, node.token + step.newer, self.now, LEASE, step.fraction)
+                token = node.token + step.newer
+                return self.run.renew(index, token, self.now, LEASE, step.fraction, kept=step.kept)
             case "pass_time":
                 self.now += LEASE // 2
             case "expire":

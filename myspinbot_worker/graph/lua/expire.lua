@@ -1,4 +1,5 @@
--- Takes running nodes whose lease ran out from their holders.
+-- Takes running nodes whose lease ran out from their holders. The loss of a start that kept steps costs the node nothing:
+-- the next one goes on from there.
 --
 -- KEYS: 1 leases (zset)  2 outbox (zset)  3 over (zset)  4 counters (hash)
 -- ARGV: 1 prefix of run hashes ("<namespace>:run:")  2 most lost attempts  3 lease (ms)  4 name of the caller
@@ -12,18 +13,20 @@ for _, member in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'LIMIT
   local entry, i, job = string.match(member, '^([^|]*)|(%d+)|(.*)$')
   local run = ARGV[1] .. job
   local r = redis.call('HMGET', run, 'entry', 's:' .. i, 't:' .. i, 'x:' .. i, 'v:' .. i, 'd:' .. i,
-    'cancelled', 'failing', 'keep')
+    'cancelled', 'failing', 'keep', 'g:' .. i)
   if r[1] ~= entry or r[2] ~= 'R' then
     redis.call('ZREM', KEYS[1], member)
   else
     local token = tonumber(r[3]) + 1
     local what = 'again'
-    if tonumber(r[4] or '0') + 1 >= tonumber(ARGV[2]) then
+    local spared = r[10] == r[3]
+    redis.call('HSET', run, 'u:' .. i, 1)
+    if not spared and tonumber(r[4] or '0') + 1 >= tonumber(ARGV[2]) then
       what = 'lost'
       redis.call('HSET', run, 't:' .. i, token, 'l:' .. i, now + tonumber(ARGV[3]), 'k:' .. i, ARGV[4])
       redis.call('ZADD', KEYS[1], now + tonumber(ARGV[3]), member)
     else
-      redis.call('HINCRBY', run, 'x:' .. i, 1)
+      if not spared then redis.call('HINCRBY', run, 'x:' .. i, 1) end
       redis.call('HSET', run, 's:' .. i, 'Q')
       redis.call('HDEL', run, 'l:' .. i, 'k:' .. i)
       redis.call('ZREM', KEYS[1], member)

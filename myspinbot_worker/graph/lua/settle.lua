@@ -1,14 +1,21 @@
--- The holder of the newest token records how a node's start ended; the graph advances.
+-- The holder of the newest token records how a node's start ended; the graph advances, and what became ready is sent.
+-- Needs: send
 --
 -- KEYS: 1 run hash  2 payload hash  3 leases (zset)  4 outbox (zset)  5 over (zset)  6 counters (hash)
 -- ARGV: 1 entry id  2 node index  3 token  4 outcome: C completed, F failed, Q to be tried again
---       5 output (C) or error (F, Q) text, "" for none   6 delay before the next try (ms)   7 job id
+--       5 output (C) or error (F, Q) text, "" for none   6 delay before the next try (ms), 0: now   7 job id
 --       8 message check (ms)  9 progress channel  10 progress message before the number  11 and after it
+--      12 what a start that did not complete costs its node: a an attempt, x a lost worker, "" nothing
+--      13 worker that must leave the node to others for a while, or ""   14 how long (ms)
+--      15 whether objects may be in storage that no graph will name (0|1)
+--      16 namespace of Dramatiq's keys  17 queue by service (JSON)  18 whether to send before what waits (0|1)
+--      19 whose result a completed node took (JSON text), or ""
 -- Returns {"ok", over (0|1), then for each node that became ready: index, its next token, service, id}
 --       | {"already", over} this start's result was recorded before | {"fenced"} another start is newer
 --       | {"gone"} the run has ended
 local run, i, outcome, job = KEYS[1], ARGV[2], ARGV[4], ARGV[7]
-local r = redis.call('HMGET', run, 'entry', 's:' .. i, 't:' .. i, 'over', 'progress', 'cancelled', 'failing', 'keep')
+local r = redis.call('HMGET', run, 'entry', 's:' .. i, 't:' .. i, 'over', 'progress', 'cancelled', 'failing', 'keep',
+  'g:' .. i)
 if r[1] ~= ARGV[1] then return {'gone'} end
 if r[3] ~= ARGV[3] or r[2] ~= 'R' then
   if r[3] == ARGV[3] and (r[2] == 'C' or r[2] == 'F') then return {'already', tonumber(r[4])} end
@@ -23,7 +30,15 @@ redis.call('ZREM', KEYS[3], member(i))
 redis.call('HSET', run, 's:' .. i, outcome)
 redis.call('HDEL', run, 'l:' .. i, 'k:' .. i)
 if ARGV[5] ~= '' then redis.call('HSET', KEYS[2], (outcome == 'C' and 'o:' or 'e:') .. i, ARGV[5]) end
-if outcome ~= 'C' then redis.call('HINCRBY', run, 'a:' .. i, 1) end
+-- A lost start that kept steps costs nothing: the next one goes on from there.
+local spared = ARGV[12] == 'x' and r[9] == ARGV[3]
+if ARGV[12] ~= '' and not spared then
+  redis.call('HINCRBY', run, ARGV[12] .. ':' .. i, 1)
+end
+if ARGV[12] == 'x' then redis.call('HINCRBY', KEYS[6], 'redeliveries', 1) end
+if ARGV[19] and ARGV[19] ~= '' then redis.call('HSET', KEYS[2], 'm:' .. i, ARGV[19]) end
+if ARGV[15] == '1' then redis.call('HSET', run, 'u:' .. i, 1) end
+if ARGV[13] ~= '' then redis.call('HSET', run, 'z:' .. i, ARGV[13], 'y:' .. i, now + tonumber(ARGV[14])) end
 
 local failing, progress, ready = r[7] == '1', tonumber(r[5]), {}
 local before = progress
@@ -90,16 +105,22 @@ if over then
   redis.call('ZADD', KEYS[5], now, job)
 elseif not halted then
   table.sort(ready)
-  local delay = outcome == 'Q' and tonumber(ARGV[6]) or tonumber(ARGV[8])
+  local later = outcome == 'Q' and tonumber(ARGV[6]) > 0
+  local delay = later and tonumber(ARGV[6]) or tonumber(ARGV[8])
+  local sending = {ARGV[1], job, now, ARGV[16], ARGV[17], ARGV[18]}
   for _, index in ipairs(ready) do
     redis.call('ZADD', KEYS[4], now + delay, member(index))
-    if outcome ~= 'Q' then
+    if not later then
       local node = redis.call('HMGET', run, 't:' .. index, 'v:' .. index, 'd:' .. index)
+      local next_token = tonumber(node[1] or '0') + 1
+      sending[#sending + 1] = index
+      sending[#sending + 1] = next_token
       reply[#reply + 1] = index
-      reply[#reply + 1] = tonumber(node[1] or '0') + 1
+      reply[#reply + 1] = next_token
       reply[#reply + 1] = node[2]
       reply[#reply + 1] = node[3]
     end
   end
+  if #sending > 6 then send({run}, sending) end
 end
 return reply

@@ -1,0 +1,93 @@
+"""Runner processes as a worker sees them: started, lent, broken, replaced."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from myspinbot_worker.attempt import Outcome
+from myspinbot_worker.runner_messages import Finished, Start
+from myspinbot_worker.runner_pool import Lane, RunnerDied, RunnerPool, RunnerUnavailable
+from tests.unit.attempts import claim
+
+from .harness import PATIENCE
+
+DUMMY = claim()
+
+
+@pytest.fixture
+def pool(farm_env: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[RunnerPool]:
+    for name, value in farm_env.items():
+        monkeypatch.setenv(name, value)
+    pool = RunnerPool(2)
+    yield pool
+    pool.close()
+
+
+def start(lane: Lane, scratch: Path, service: str = "dummy.dummy_task", **params: Any) -> None:
+    given = replace(DUMMY, service=service, params=json.dumps(params))
+    lane.send(Start(given, scratch, "cpu", "worker-1"))
+
+
+def finished(lane: Lane) -> Outcome:
+    while not isinstance(message := lane.receive(PATIENCE), Finished):
+        assert message is not None, "nothing was said"
+    return message.outcome
+
+
+def test_a_cpu_runner_is_used_again_and_one_that_died_is_not(pool: RunnerPool, tmp_path: Path) -> None:
+    with pool.lend("cpu") as lane:
+        first = lane.runner
+        start(lane, tmp_path)
+        assert finished(lane).kind == "completed"
+    with pool.lend("cpu") as lane, pool.lend("cpu") as other:
+        assert lane.runner is first
+        assert other.runner is not first, "one attempt a runner"
+        os.kill(first.pid, signal.SIGKILL)
+        with pytest.raises(RunnerDied, match="SIGKILL"):
+            lane.receive(PATIENCE)
+        assert first.answers_for_death(lane)
+    with pool.lend("cpu") as lane:
+        assert lane.runner is other.runner
+
+
+def test_gpu_attempts_share_a_runner_until_it_is_killed(pool: RunnerPool, tmp_path: Path) -> None:
+    pool.start()
+    with pool.lend("gpu") as lane, pool.lend("gpu") as neighbour:
+        assert lane.runner is neighbour.runner
+        lane.runner.kill(lane)
+        for one in (lane, neighbour):
+            with pytest.raises(RunnerDied):
+                one.receive(PATIENCE)
+        assert lane.runner.answers_for_death(lane)
+        assert not lane.runner.answers_for_death(neighbour)
+    with pool.lend("gpu") as again:
+        assert again.runner is not lane.runner
+        start(again, tmp_path)
+        assert finished(again).kind == "completed"
+
+
+def test_garbage_on_a_lane_ends_its_runner(pool: RunnerPool, tmp_path: Path) -> None:
+    with pool.lend("cpu") as lane:
+        start(lane, tmp_path, "test.write_everywhere")
+        with pytest.raises(RunnerDied):
+            finished(lane)
+        assert not lane.runner.alive
+
+
+def test_a_runner_that_cannot_start_is_an_error_that_says_so(
+    farm_env: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (farm_env | {"FARM_LEASE_SECONDS": "soon"}).items():
+        monkeypatch.setenv(name, value)
+    pool = RunnerPool(0)
+    with pytest.raises(RunnerUnavailable, match="exited with code"):
+        pool.start()
+    pool.close()
