@@ -1,15 +1,21 @@
-"""The next step of a process that has something to do, in the order in which the code does it."""
+"""The next step of a process that has something to do, in the order in which the code does it.
+
+Sending is a step of its own here, as it is in reconciliation, and so are fetching and claiming. ``admit`` and
+``settle`` send what they make ready at once, and a worker fetches and claims at once, often with a result's recording:
+these are ways through the same states that nobody can come between.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from myspinbot_worker.graph.plan import OPEN, State, Verdict
+from myspinbot_worker.graph.transitions import Charge
 
 from .bugs import Bug, Statement
 from .ground import EPSILON, Broken
 from .process import Process
-from .runs import MOST_FAILED
+from .runs import MOST_FAILED, MOST_LOST
 from .state import ABSENT, DONE, ENTRIES, OUTCOMES, PENDING, Action, Do, How, Step, Todo, replaced, visit_of
 
 _FINE: Broken = None
@@ -83,15 +89,21 @@ class Busy(Process):
         _, entry, node, _, newest, how, unanswered = action
         world, ground = self.world, self.ground
         if how != How.WORKER:
-            outcomes: tuple[State, ...] = (State.FAILED,)
+            outcomes: Sequence[tuple[State, Charge]] = OUTCOMES[1:2]
         elif unanswered:
             outcomes = (OUTCOMES[unanswered - 1],)
         elif entry != world.entry or not newest:
-            outcomes = (State.COMPLETED,)  # refused whatever it is
-        elif ground.views[world.run].failed[node] + 1 < MOST_FAILED:
-            outcomes = OUTCOMES
+            outcomes = OUTCOMES[:1]  # refused whatever it is
         else:
-            outcomes = OUTCOMES[:2]
+            view = ground.views[world.run]
+            spent = {
+                Charge.ATTEMPT: view.failed[node] + 1 >= MOST_FAILED,
+                Charge.LOST_WORKER: view.lost[node] + 1 >= MOST_LOST,
+                Charge.NOTHING: not ground.scope.returns,
+            }
+            outcomes = tuple(
+                (state, charge) for state, charge in OUTCOMES if state is not State.READY or not spent[charge]
+            )
         if how == How.WORKER and not unanswered and ground.scope.fractions:
             yield from self._renew(action, rest)
         for outcome in outcomes:
@@ -111,14 +123,17 @@ class Busy(Process):
             after = self.with_run((action, *rest), run)._replace(published=progress)
             yield Step(label, after, broken=ground.publishing(world, entry, progress))
 
-    def _settle(self, action: Action, rest: Todo, outcome: State) -> Iterator[Step]:
+    def _settle(self, action: Action, rest: Todo, how_ended: tuple[State, Charge]) -> Iterator[Step]:
         _, entry, node, current, newest, how, unanswered = action
+        outcome, charge = how_ended
         world, ground = self.world, self.ground
         label: tuple[object, ...] = (self, "settles node", node, "as", outcome.name.lower())
+        if outcome is State.READY:
+            label += ("charging", charge.name.lower().replace("_", " "))
         if entry != world.entry:
             answer, run, ready = "gone", world.run, _NONE
         else:
-            answer, run, ready = ground.runs.settle(world.run, node, outcome, newest=bool(current))
+            answer, run, ready = ground.runs.settle(world.run, node, how_ended, newest=bool(current))
         if answer != "ok":
             todo: Todo = rest
             if answer == "already" and ground.views[run].over:
@@ -141,7 +156,7 @@ class Busy(Process):
         if how == How.WORKER and ground.scope.unanswered:
             # Done, but the worker does not know: it will ask again. Of a retry it will hear what one hears who
             # lost the node.
-            again: Action = (*action[:6], 1 + OUTCOMES.index(outcome))
+            again: Action = (*action[:6], 1 + OUTCOMES.index(how_ended))
             if outcome is State.READY:
                 again = (*action[:4], 0, how, 0)
             after = self.with_run((again, *rest), run)._replace(published=view.progress)

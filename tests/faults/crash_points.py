@@ -122,7 +122,8 @@ class Player:
 
 
 @contextmanager
-def _player() -> Iterator[Player]:
+def player() -> Iterator[Player]:
+    """A player on a server of its own; this process must do nothing else any more that takes time."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="crash-points-")))
         # A blocked client's time is looked at this often, and a crew often waits for what does not come.
@@ -161,18 +162,18 @@ def main(
     """Play crash points; the report is one line of JSON."""
     logging.getLogger().addHandler(logging.NullHandler())
     started = time.monotonic()
-    with _player() as player:
+    with player() as play:
         if bugs:
             for name in BUGS:
-                player.plant(name)
+                play.plant(name)
         elif doubles:
-            player.doubles(seed, doubles)
+            play.doubles(seed, doubles)
         else:
             points = slice(at - 1, at) if at else slice(seed % every, None, every)
             for name in world:
-                player.singles(name, side, points, every_aftermath=every_aftermath)
-        player.report.seconds = round(time.monotonic() - started, 1)
-        json.dump(asdict(player.report), sys.stdout)
+                play.singles(name, side, points, every_aftermath=every_aftermath)
+        play.report.seconds = round(time.monotonic() - started, 1)
+        json.dump(asdict(play.report), sys.stdout)
         print()
 
 

@@ -25,12 +25,14 @@ class Bug:
         world: In which it shows.
         side: Of which fault it shows.
         at: Commands (a pattern) to try.
+        where: The file.
     """
 
     plant: Callable[[], AbstractContextManager[Any]]
     world: str
     side: Side
     at: str
+    where: str
 
 
 @contextmanager
@@ -46,7 +48,7 @@ def _acknowledge_early() -> Iterator[None]:
         return found
 
     with (
-        _scripts(admit=("if #redis.call('XPENDING'", "if false and #redis.call('XPENDING'")),
+        scripts(admit=("if #redis.call('XPENDING'", "if false and #redis.call('XPENDING'")),
         mock.patch.object(Bridge, "read", read_and_acknowledge),
     ):
         yield
@@ -56,7 +58,7 @@ def _hand_back_apart() -> AbstractContextManager[Any]:
     """The hand-back is a command of its own before the conclusion, not a part of it."""
     conclude = RunStore.conclude
 
-    def hand_back_then_conclude(self: RunStore, job: str, entry: str, **options: Any) -> bool:
+    def hand_back_then_conclude(self: RunStore, job: str, entry: str, **options: Any) -> Any:
         if options.pop("hand_back"):
             created = str(time.time_ns() // 1_000_000)
             graph = options["graph"]
@@ -67,16 +69,20 @@ def _hand_back_apart() -> AbstractContextManager[Any]:
     return mock.patch.object(RunStore, "conclude", hand_back_then_conclude)
 
 
-def _scripts(**changes: tuple[str, str]) -> AbstractContextManager[Any]:
+def scripts(**changes: tuple[str, str]) -> AbstractContextManager[Any]:
     """Scripts in which every occurrence of a text is replaced by another."""
     init = RunStore.__init__
 
     def changed_init(self: RunStore, client: Any, *args: Any, **options: Any) -> None:
         init(self, client, *args, **options)
         for name, (old, new) in changes.items():
-            text = str(self._scripts[name].script)
-            assert old in text, f"{name}.lua has changed; this bug must be planted otherwise"
-            self._scripts[name] = client.register_script(text.replace(old, new))
+            assert old in str(self._scripts[name].script), (
+                f"{name}.lua has changed; this bug must be planted otherwise"
+            )
+            for other, script in list(self._scripts.items()):
+                text = str(script.script)
+                if other == name or f"local function {name}(" in text:
+                    self._scripts[other] = client.register_script(text.replace(old, new))
 
     return mock.patch.object(RunStore, "__init__", changed_init)
 
@@ -91,24 +97,70 @@ def _nothing(self: Reconciler) -> None:
     """Does nothing."""
 
 
+_PUBLISHES = "then redis.call('PUBLISH', ARGV[7], ARGV[8] .. '1' .. ARGV[9]) return 'lost' end"
+_AGAIN = "redis.call('ZADD', KEYS[2], now + tonumber(ARGV[5]), member)"
+_LOOKED_FOR = "redis.call('ZADD', KEYS[1], now + tonumber(ARGV[2]), member)"
+
 BUGS: dict[str, Bug] = {
-    "entries are acknowledged when they are read": Bug(_acknowledge_early, "entries", "after", "xdel"),
-    "the hand-back is not part of the conclusion": Bug(_hand_back_apart, "entries", "after", "xadd"),
+    "entries are acknowledged when they are read": Bug(
+        _acknowledge_early, "entries", "after", "xdel", "bridge.py"
+    ),
+    "the hand-back is not part of the conclusion": Bug(
+        _hand_back_apart, "entries", "after", "xadd", "graph/store.py"
+    ),
     "the outbox is not written": Bug(
-        lambda: _scripts(admit=("if ARGV[14] == '0' then redis.call('ZADD'", "if false then redis.call('ZADD'")),
-        "everything", "after", "admit",
+        lambda: scripts(expire=(_AGAIN, "")),
+        "leftovers",
+        "after",
+        "expire",
+        "expire.lua",
     ),
     "a result is recorded without a look at the token": Bug(
-        lambda: _scripts(settle=("if r[3] ~= ARGV[3] or r[2] ~= 'R' then", "if false then")),
-        "everything", "lost", "settle",
+        lambda: scripts(settle=("if r[3] ~= ARGV[3] or r[2] ~= 'R' then", "if false then")),
+        "everything",
+        "lost",
+        "advance",
+        "settle.lua",
     ),
     "progress falls back to what this attempt has done": Bug(
-        lambda: _scripts(renew=("if gained > 0 then", "if true then")),
-        "everything", "after", "renew",
+        lambda: scripts(renew=("if gained > 0 then", "if true then")),
+        "everything",
+        "after",
+        "renew",
+        "renew.lua",
     ),
-    "runs that are over are not looked for": Bug(_never("conclude_runs"), "everything", "after", "settle"),
-    "leases are not looked at": Bug(_never("expire_leases"), "everything", "after", "claim"),
-    "messages are not sent again": Bug(_never("resend_messages"), "entries", "after", "admit"),
-    "entries of the dead are not adopted": Bug(_never("adopt_entries"), "entries", "after", "xreadgroup"),
-    "messages of the dead are not taken back": Bug(_never("maintain_queues"), "everything", "after", ".*fetch cpu$"),
-}  # fmt: skip
+    "runs that are over are not looked for": Bug(
+        _never("conclude_runs"), "everything", "after", "advance", "reconciler.py"
+    ),
+    "leases are not looked at": Bug(_never("expire_leases"), "everything", "after", "claim", "reconciler.py"),
+    "messages are not sent again": Bug(
+        _never("resend_messages"), "taken", "after", "expire", "reconciler.py"
+    ),
+    "entries of the dead are not adopted": Bug(
+        _never("adopt_entries"), "entries", "after", "xreadgroup", "reconciler.py"
+    ),
+    "who lost a node goes on to publish its progress": Bug(
+        lambda: scripts(renew=("then return 'lost' end", _PUBLISHES)),
+        "everything",
+        "asleep",
+        "renew",
+        "renew.lua",
+    ),
+    "who lost a node goes on to publish its data": Bug(
+        lambda: scripts(emit=("then return 0 end", "then end")),
+        "everything",
+        "asleep",
+        "emit",
+        "emit.lua",
+    ),
+    "a lost message is looked for once": Bug(
+        lambda: scripts(due=(_LOOKED_FOR, "redis.call('ZREM', KEYS[1], member)")),
+        "leftovers",
+        "after",
+        "due",
+        "due.lua",
+    ),
+    "messages of the dead are not taken back": Bug(
+        _never("maintain_queues"), "everything", "after", "take", "reconciler.py"
+    ),
+}

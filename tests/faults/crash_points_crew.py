@@ -1,7 +1,7 @@
 """One ingestor and one worker in one process, which take their steps in turn and always in the same order.
 
 The steps are those of the real processes: the ingestor's turn, the reconciler's look, Dramatiq's own consumer
-and worker threads (not started, but called), and the lease keeper's renewal.
+and worker threads (not started, but called); tasks run in the worker's own thread.
 """
 
 from __future__ import annotations
@@ -9,29 +9,29 @@ from __future__ import annotations
 import contextlib
 import os
 import queue
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import dramatiq.worker
 from dramatiq.errors import ConnectionClosed
 from dramatiq.worker import ConsumerThread, WorkerThread
+from redis.backoff import NoBackoff
 
-from myspinbot_worker import broker, completion, ingestor, reconciler
+from myspinbot_worker import broker, ingestor, janitor, reconciler, supervision
 from myspinbot_worker.capability import Payload, Registry, Retry, capability
 from myspinbot_worker.completion import Completion
 from myspinbot_worker.config import Settings
 from myspinbot_worker.errors import StorageUnavailable
-from myspinbot_worker.farm import QUEUES, Farm
+from myspinbot_worker.farm import Farm
 from myspinbot_worker.graph.store import RunStore
-from myspinbot_worker.graph.transitions import Limits
 from myspinbot_worker.ingestor import Ingestor
-from myspinbot_worker.keys import Keys, NodeRef
+from myspinbot_worker.keys import QUEUES
 from myspinbot_worker.metrics import IngestorMetrics, new_registry
 from myspinbot_worker.redis_clients import TRANSIENT, connect
 from myspinbot_worker.task import Task
 from myspinbot_worker.worker import build_worker
+from tests.unit.inline_lanes import InlineLanes
 
 SHORT = 0.001
 """Seconds that a blocking command waits for what does not come."""
@@ -76,24 +76,17 @@ def cancel(task: Task, params: Any_, given: Any_) -> Any_:
     return Any_()
 
 
-class InlineKeeper:
-    """The lease keeper in the worker's own process: each lease is renewed once, when it is taken."""
-
-    def __init__(self, url: str, namespace: str, lease_ms: int, count: int) -> None:
-        self._store = RunStore(connect(url, text=True), Keys(namespace), limits=Limits(lease_ms=lease_ms))
-
-    @contextmanager
-    def hold(self, ref: NodeRef, token: int) -> Iterator[Any]:
-        result = self._store.renew(ref, token)
-        yield SimpleNamespace(verdict="" if result == "ok" else result)
-
-
 def hurry() -> None:
     """Make this process and all it forks wait for nothing: what takes time is the test's to bring about."""
     modules: list[tuple[Any, str, Any]] = [
-        (completion, "LeaseKeeper", InlineKeeper),
+        (supervision, "_RENEW_SECONDS", 0.0),
+        (janitor, "clear", lambda storage, litter: 0),  # there is no storage here
         (ingestor, "BLOCK_SECONDS", SHORT),
         (broker, "BLOCK_SECONDS", SHORT),
+        (broker, "_PAUSED_SECONDS", float(LATE)),
+        (broker, "_RECONNECTING", NoBackoff()),
+        (broker, "_CLOCK_SECONDS", float(LATE)),
+        (broker, "_BEATS_A_TIMEOUT", 1 / LATE),
         (reconciler, "_GONE_SECONDS", 0.0),
         (reconciler, "time", SimpleNamespace(monotonic=lambda: _clock[0])),
         (dramatiq.worker, "current_millis", lambda: LATE),
@@ -109,7 +102,9 @@ class Crew:
 
     def __init__(self, settings: Settings) -> None:
         self.ingestor = Ingestor(Farm(settings, registry=tasks), IngestorMetrics(new_registry()))
-        self.worker = build_worker(settings, tasks)
+        self.worker = build_worker(
+            settings, tasks, lambda count: InlineLanes(tasks, self.worker.storage), lambda: None
+        )
         self._work: queue.PriorityQueue[Any] = queue.PriorityQueue()
         self._consumers: dict[str, ConsumerThread] = {}
         self._thread = WorkerThread(
@@ -124,7 +119,9 @@ class Crew:
         self.worker.broker.broker_id = f"{name}-worker"
         for middleware in self.worker.broker.middleware:
             if isinstance(middleware, Completion):
-                boot: Any = SimpleNamespace(worker_threads=1)
+                boot: Any = SimpleNamespace(worker_threads=1, consumers=self._consumers)
+                # What others offer is a hint that nothing here depends on, and its thread would take steps of its own.
+                cast(Any, middleware)._offer = lambda *_: SimpleNamespace(withheld={}, end=lambda: None)
                 middleware.before_worker_boot(self.worker.broker, boot)
         for queue_name in (*QUEUES, *(f"{queue_name}.DQ" for queue_name in QUEUES)):
             self._consumers[queue_name] = self._consumer(queue_name)
@@ -136,6 +133,7 @@ class Crew:
         self._ingest()
         self._drain(QUEUES)
         self.ingestor.reconciler.look()
+        self._clean()
         self._drain(QUEUES)
         self._looked = True
 
@@ -145,6 +143,7 @@ class Crew:
             farm.broker.client.close()
             farm.binary_client.close()
             farm.client.close()
+            farm.taking_client.close()
 
     def _ingest(self) -> None:
         """A turn of the ingestor's loop, which lives through a broken connection."""
@@ -152,6 +151,11 @@ class Crew:
             self.ingestor._turn()
         except TRANSIENT:
             self.ingestor._group_known = False
+
+    def _clean(self) -> None:
+        """A look of the janitor, which lives through a broken connection."""
+        with contextlib.suppress(*TRANSIENT):
+            self.ingestor.janitor.look()
 
     def _consumer(self, name: str) -> ConsumerThread:
         thread = ConsumerThread(
@@ -167,10 +171,15 @@ class Crew:
                 thread.consumer = self.worker.broker.consume(thread.queue_name, 1, 1)
                 return
 
+    def _has_more(self, name: str) -> bool:
+        """Whether a real consumer, which looks again and again, would find something or look for what it lost."""
+        consumer: Any = self._consumers[name].consumer
+        return consumer._failures > 0 or self.worker.broker.depth(name) > 0
+
     def _drain(self, names: Sequence[str]) -> None:
         """Work until the queues are empty; the first shift also waits at each for what does not come."""
         waiting = [] if self._looked else list(names)
-        while waiting or (waiting := [name for name in names if self.worker.broker.depth(name)]):
+        while waiting or (waiting := [name for name in names if self._has_more(name)]):
             consumer = self._consumers[waiting.pop(0)]
             assert consumer.consumer is not None
             try:
@@ -182,5 +191,5 @@ class Crew:
                 consumer.delay_queue = queue.PriorityQueue()
                 consumer.close()
                 self._start(consumer)
-            if self._work.qsize():
+            while self._work.qsize():
                 self._thread.process_message(self._work.get().message)

@@ -192,7 +192,7 @@ class Stage:
         for member in client.zrange("farm:leases", 0, -1):
             _, index, job = member.split("|", 2)
             client.hset(f"farm:run:{job}", f"l:{index}", 0)
-        for key in ("farm:leases", "farm:outbox", "farm:over"):
+        for key in ("farm:leases", "farm:outbox", "farm:over", "farm:litter"):
             if members := client.zrange(key, 0, -1):
                 client.zadd(key, dict.fromkeys(members, 0))
         beats = client.zrange("farm:dramatiq:__heartbeats__", 0, -1)

@@ -12,6 +12,7 @@ import redis
 from myspinbot_worker.admission import read_entry
 from myspinbot_worker.farm import Farm
 from myspinbot_worker.graph.plan import State
+from myspinbot_worker.graph.store import RunStore
 from myspinbot_worker.graph.transitions import Claim, ReadyNode
 from tests.functional.harness import graph, node
 
@@ -170,7 +171,9 @@ def leftovers() -> World:
 
 def _leave(farm: Farm, entries: dict[str, list[str]]) -> None:
     """What happened to each job of :func:`leftovers` before its crew died."""
-    store, client = farm.store, farm.store.client
+    # Services without queues: nothing is sent but what is said so below.
+    own = farm.store
+    store, client = RunStore(farm.client, own.keys, own.streams, own.messages, own.limits), own.client
     farm.broker.broker_id = "long-dead"
     farm.bridge.ensure_group()
     got = {entry.id: entry for entry in farm.bridge.read("long-dead", 100, 0.001)}
@@ -200,10 +203,37 @@ def _leave(farm: Farm, entries: dict[str, list[str]]) -> None:
     store.settle(again.ref, again.token, State.READY, '{"message": "", "code": ""}', delay_ms=60_000)
 
 
+def taken() -> World:
+    """A node that a crew took with it when it died long ago, and nothing else: only its lease tells of it."""
+    visit = _visit(
+        "taken",
+        [node("a", "crash.echo")],
+        [],
+        [QUEUED, RUNNING, COMPLETED],
+        {"a": COMPLETED},
+        backs=1,
+        results=1,
+    )
+    return World([visit], _die_with_it)
+
+
+def _die_with_it(farm: Farm, entries: dict[str, list[str]]) -> None:
+    farm.bridge.ensure_group()
+    (entry,) = farm.bridge.read("long-dead", 1, 0.001)
+    given = read_entry(entry.id, entry.fields)
+    _, (ready,) = farm.store.admit(
+        entry.id, given.document, given.plan, given.created, given.fingerprint, keep_going=False
+    )
+    assert isinstance(farm.store.claim(ready.ref, ready.token, "long-dead"), Claim)
+    keys = farm.store.keys
+    farm.client.delete(keys.queue("cpu"), keys.queued_messages("cpu"))
+
+
 WORLDS: dict[str, Callable[[], World]] = {
     "everything": everything,
     "entries": entries,
     "leftovers": leftovers,
+    "taken": taken,
 }
 
 

@@ -27,6 +27,7 @@ class Scope:
         fractions: Whether workers report progress within a node.
         unanswered: Whether the answer of a settle or conclude may get lost after it was done.
         crashes: Whether processes may crash: any of them, at any moment, any number of times.
+        returns: Whether a worker that stops may give back what it runs.
     """
 
     workers: int = 2
@@ -36,6 +37,7 @@ class Scope:
     fractions: bool = True
     unanswered: bool = True
     crashes: bool = True
+    returns: bool = True
     keep_going: bool = False
 
 

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from myspinbot_worker.graph.machine import Run, RunNode
 from myspinbot_worker.graph.plan import Plan, State, Verdict, unsatisfied
+from myspinbot_worker.graph.transitions import Charge
 
 from .bugs import Bug
 
@@ -53,6 +54,7 @@ class View:
     states: tuple[State, ...]
     started: tuple[int, ...]
     failed: tuple[int, ...]
+    lost: tuple[int, ...]
     cancelled: bool
     over: bool
     halted: bool
@@ -115,28 +117,30 @@ class Runs:
         return answer, self._number(run)
 
     def settle(
-        self, number: int, node: int, outcome: State, *, newest: bool
+        self, number: int, node: int, how_ended: tuple[State, Charge], *, newest: bool
     ) -> tuple[str, int, tuple[int, ...]]:
         found: tuple[str, int, tuple[int, ...]] = self._once(
-            ("settle", number, node, outcome, newest), self._settle
+            ("settle", number, node, how_ended, newest), self._settle
         )
         return found
 
     def _settle(
-        self, number: int, node: int, outcome: State, newest: bool
+        self, number: int, node: int, how_ended: tuple[State, Charge], newest: bool
     ) -> tuple[str, int, tuple[int, ...]]:
-        run = self._thaw(number)
+        run, (outcome, charge) = self._thaw(number), how_ended
         if self.bug is Bug.SETTLE_ANY:
             newest = True
-        answer, ready = run.settle(node, run.nodes[node].token - (not newest), outcome)
+        answer, ready = run.settle(node, run.nodes[node].token - (not newest), outcome, charge)
         if self.bug is Bug.CLAIM_EARLY and answer == "ok" and outcome is State.COMPLETED:
             for target, _ in self.plan.nodes[node].outgoing:
                 if self.plan.nodes[target].ours and run.nodes[target].state is State.WAITING:
                     run.nodes[target].state = State.READY
                     run.over = False
                     ready.append(target)
-        # A retry is left to the outbox: the script names only successors.
-        return answer, self._number(run), () if outcome is State.READY else tuple(ready)
+        if outcome is State.READY:
+            # A retry after an error is due later and left to the outbox.
+            ready = [node] if charge is not Charge.ATTEMPT and answer == "ok" and not run.halted else []
+        return answer, self._number(run), tuple(ready)
 
     def expire(self, number: int, nodes: tuple[int, ...]) -> tuple[int, tuple[int, ...], tuple[int, ...]]:
         """The leases of ``nodes`` have run out; also the nodes to send, and the nodes lost too often."""
@@ -169,7 +173,7 @@ class Runs:
             RunNode(node.state, node.started, 0, node.failed, node.lost, node.fraction)
             for node in frozen.nodes
         ]
-        return Run(self.plan, MOST_LOST, self.keep_going, frozen.cancelled, frozen.over, nodes)
+        return Run(self.plan, MOST_LOST, self.keep_going, frozen.cancelled, frozen.over, nodes=nodes)
 
     def _number(self, run: Run) -> int:
         frozen = _Frozen(
@@ -198,6 +202,7 @@ class Runs:
             states=states,
             started=tuple(node.started for node in frozen.nodes),
             failed=tuple(node.failed for node in frozen.nodes),
+            lost=tuple(node.lost for node in frozen.nodes),
             cancelled=run.cancelled,
             over=run.over,
             halted=halted,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from myspinbot_worker.graph.plan import State
+from myspinbot_worker.graph.transitions import Charge
 
 from .bugs import Statement
 
@@ -14,8 +15,15 @@ ABSENT, NEW, PENDING, DONE = range(4)
 ENTRIES = ("v1", "v1-double", "v2", "v2-double")
 """What `process:data` can see of the job: two visits, of which one may be doubled."""
 
-OUTCOMES = (State.COMPLETED, State.FAILED, State.READY)
-"""How a worker may settle a node; the last means that it is tried again."""
+OUTCOMES = (
+    (State.COMPLETED, Charge.NOTHING),
+    (State.FAILED, Charge.ATTEMPT),
+    (State.READY, Charge.ATTEMPT),
+    (State.READY, Charge.LOST_WORKER),
+    (State.READY, Charge.NOTHING),
+)
+"""How a worker may settle a node; the last three mean that it is tried again: after an error that passes, after its
+process died under it, and because the worker stops."""
 
 
 class Do:

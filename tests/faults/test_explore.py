@@ -9,30 +9,12 @@ from myspinbot_worker.graph.plan import State, impossible, satisfied
 from .bugs import BREAKS, Bug
 from .explore import Search, explore, main
 from .ground import Scope
-from .shapes import Shape, shapes
-
-ALONE = Shape(("python",), ())
-CHAIN = Shape(("python", "python"), ((0, 1, "normal"),))
-JOIN = Shape(("python", "python", "python"), ((0, 2, "normal"), (1, 2, "normal")))
-TWO_VISITS = Shape(("node", "python"), ((0, 1, "normal"),))
-
-LEAN = Scope(ingestors=1, doubles=False, fractions=False, unanswered=False)
-"""What matters between nodes: two workers, a reconciler, crashes, lost and repeated messages, cancels."""
+from .shapes import shapes
+from .worlds import ALONE, EXPLORED, SEARCHED, TWO_VISITS
 
 
 @pytest.mark.parametrize(
-    ("size", "scope", "least"),
-    [
-        pytest.param(1, Scope(), 10_000, id="one node, everything"),
-        pytest.param(2, Scope(doubles=False), 50_000, id="two nodes, every entry once"),
-        pytest.param(
-            2, Scope(workers=1, fractions=False, unanswered=False), 50_000, id="two nodes, doubled entries"
-        ),
-        pytest.param(
-            2, Scope(ingestors=1, doubles=False, keep_going=True), 5_000, id="two nodes, keep going"
-        ),
-        pytest.param(3, LEAN, 100_000, id="three nodes"),
-    ],
+    ("size", "scope", "least"), [pytest.param(*world[1:], id=world.name) for world in EXPLORED]
 )
 def test_every_statement_holds_in_every_state(size: int, scope: Scope, least: int) -> None:
     states, violated = explore(shapes(size), scope)
@@ -60,7 +42,8 @@ def test_the_search_comes_by_what_it_is_for() -> None:
         "a worker that lost node 0 settles node 0 as completed (gone)",
         "a worker holding node 0 settles node 0 as completed and gets no answer",
         "a worker holding node 0 settles node 0 as completed (already)",
-        "a worker holding node 0 settles node 0 as ready",
+        "a worker holding node 0 settles node 0 as ready charging attempt",
+        "a worker holding node 0 settles node 0 as ready charging lost worker",
         "an ingestor holding node 0 settles node 0 as failed",
         "an ingestor with v1-double in hand admits v1-double (duplicate)",
         "an ingestor with v1-double in hand admits v1-double (busy)",
@@ -72,12 +55,7 @@ def test_the_search_comes_by_what_it_is_for() -> None:
 
 @pytest.mark.parametrize("bug", Bug, ids=lambda bug: bug.name)
 def test_a_mistake_is_noticed(bug: Bug) -> None:
-    for shape, scope in (
-        (ALONE, Scope()),
-        (CHAIN, LEAN),
-        (JOIN, LEAN),
-        (TWO_VISITS, Scope(fractions=False, unanswered=False)),
-    ):
+    for shape, scope in SEARCHED:
         violation = Search(shape, scope, bug).run().violation
         if violation is not None:
             assert violation.statement is BREAKS[bug], str(violation)
