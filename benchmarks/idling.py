@@ -5,20 +5,34 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Iterator
+from itertools import pairwise
+from typing import Any
 
 from . import jobs
-from .chains import Listener
 from .figures import Figure
+from .marks import MARKS
 from .stage import Stage
 
 
 def idle(stage: Stage) -> Iterator[Figure]:
-    """Redis commands a second of one ingestor and one idle worker."""
+    """Redis commands a second of an ingestor, and of an idle worker beside it."""
+    stage.ingestor()
+    ingestor, often = commands_a_second(stage)
+    yield Figure("idle", "ingestor", "one idle ingestor", "commands/s", (ingestor,), often)
     stage.farm(1)
     jobs.run(stage, [jobs.single()])
+    both, often = commands_a_second(stage)
+    yield Figure("idle", "farm", "one ingestor and one worker, idle", "commands/s", (both,), often)
+    note = "what both ask for, less what the ingestor asks for alone"
+    yield Figure("idle", "worker", "one idle worker", "commands/s", (max(0.0, both - ingestor),), note)
+
+
+def commands_a_second(stage: Stage) -> tuple[float, str]:
+    """Commands that idle processes send, and those that are sent most."""
     seconds = stage.effort.idle_seconds
     stage.say(f"idling for {seconds:.0f} seconds")
-    time.sleep(1.0)
+    # What a process asks as it starts is not idling.
+    time.sleep(5.0)
     before, start = _calls(stage), time.perf_counter()
     time.sleep(seconds)
     after, took = _calls(stage), time.perf_counter() - start
@@ -26,28 +40,48 @@ def idle(stage: Stage) -> Iterator[Figure]:
     made.pop("info", None)
     often = sorted(made.items(), key=lambda item: -item[1])
     most = ", ".join(f"{name} {count / took:.1f}" for name, count in often[:5])
-    note = f"those within scripts included: {most}"
-    rate = sum(made.values()) / took
-    yield Figure("idle", "commands", "one ingestor, one idle worker", "commands/s", (rate,), note)
+    return sum(made.values()) / took, f"those within scripts included: {most}"
 
 
 def pickup(stage: Stage) -> Iterator[Figure]:
-    """Milliseconds from a job's entry to its status ``running`` when nothing else is to be done."""
+    """Milliseconds from a job's entry to its task's first line when nothing else is to be done."""
     stage.farm(1)
-    jobs.run(stage, [jobs.single()])
     times = []
-    with Listener(stage) as listener:
-        for number in range(stage.effort.pickups):
-            stage.say(f"idle pick-up: {number + 1} of {stage.effort.pickups}")
-            job = jobs.single()
-            time.sleep(random.uniform(0.05, 0.15))
-            start = time.perf_counter()
-            stage.client.xadd(jobs.DATA, job.fields)
-            listener.wait_running(job.id)
-            times.append((time.perf_counter() - start) * 1000)
-    yield Figure(
-        "pickup", "running", "idle pick-up, one worker", "ms", tuple(times), "from the entry to `running`"
-    )
+    for number in range(stage.effort.pickups + 1):
+        stage.say(f"idle pick-up: {number} of {stage.effort.pickups}")
+        job = jobs.single("benchmark.mark")
+        time.sleep(random.uniform(0.05, 0.15))
+        start = time.monotonic()
+        stage.client.xadd(jobs.DATA, job.fields)
+        (began,) = _marks(stage, 1)
+        times.append((float(began) - start) * 1000)
+    # The first one meets cold processes.
+    note = "from the entry to the task's first line"
+    yield Figure("pickup", "mark", "idle pick-up, one worker", "ms", tuple(times[1:]), note)
+
+
+def gap(stage: Stage) -> Iterator[Figure]:
+    """Milliseconds between two tasks of a worker of the GPU queue that has enough to do."""
+    stage.farm(1, "gpu")
+    count = stage.effort.busy
+    stage.say(f"{count} tasks one after the other")
+    jobs.run(stage, [jobs.busy(0.0)])
+    _marks(stage, 1)
+    jobs.run(stage, [jobs.busy(0.05) for _ in range(count)])
+    spans = sorted(tuple(map(float, text.split())) for text in _marks(stage, count))
+    gaps = [(begin - end) * 1000 for (_, end), (begin, _) in pairwise(spans)]
+    note = "tasks of 50 ms, one job each; one thread, so that one message is in hand"
+    yield Figure("gap", "busy", "device idle between two tasks", "ms", tuple(gaps), note)
+
+
+def _marks(stage: Stage, count: int) -> list[str]:
+    found: list[str] = []
+    for _ in range(count):
+        came: Any = stage.client.blpop([MARKS], timeout=60)
+        if came is None:
+            raise stage.failure("a task begins")
+        found.append(came[1])
+    return found
 
 
 def _calls(stage: Stage) -> dict[str, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import time
 import uuid
 from collections.abc import Iterable, Sequence
@@ -11,7 +12,7 @@ from typing import Any
 
 from .stage import PATIENCE, Stage
 
-SERVICE = "dummy.dummy_task"
+SERVICE = "benchmark.noop"
 DATA, CONTROL = "process:data", "process:control"
 
 
@@ -23,9 +24,25 @@ class Job:
     fields: dict[Any, Any]
 
 
-def single() -> Job:
+def single(service: str = SERVICE) -> Job:
     """One node."""
-    return _job([_node(0)], [])
+    return _job([_node(0, service=service)], [])
+
+
+def busy(seconds: float) -> Job:
+    """One node that is on the device for so long."""
+    return _job([_node(0, {"seconds": seconds}, "benchmark.busy")], [])
+
+
+def of(service: str, params: dict[str, Any]) -> Job:
+    """One node of a service."""
+    return _job([_node(0, params, service)], [])
+
+
+def large(length: int, size: int) -> Job:
+    """A chain of nodes with outputs of so many bytes."""
+    nodes = [_node(index, {"size": size}, "benchmark.large") for index in range(length)]
+    return _job(nodes, [(index, index + 1) for index in range(length - 1)])
 
 
 def chain(length: int, params: dict[str, Any] | None = None) -> Job:
@@ -34,9 +51,23 @@ def chain(length: int, params: dict[str, Any] | None = None) -> Job:
     return _job(nodes, [(index, index + 1) for index in range(length - 1)])
 
 
-def fan(size: int) -> Job:
-    """One node, and after it all others at once."""
-    return _job([_node(index) for index in range(size)], [(0, index) for index in range(1, size)])
+def fan(size: int, params: dict[str, Any] | None = None) -> Job:
+    """One node, after it all others at once, and after these the last."""
+    out = [(0, index) for index in range(1, size - 1)]
+    return _job(
+        [_node(index, params) for index in range(size)], [*out, *((index, size - 1) for _, index in out)]
+    )
+
+
+def random_dag(size: int, params: dict[str, Any] | None = None) -> Job:
+    """Each node after up to three of the hundred before it; the same graph each time."""
+    dice = random.Random(size)
+    edges = [
+        (source, index)
+        for index in range(1, size)
+        for source in sorted(dice.sample(range(max(0, index - 100), index), min(index, dice.randint(1, 3))))
+    ]
+    return _job([_node(index, params) for index in range(size)], edges)
 
 
 def run(stage: Stage, jobs: Sequence[Job]) -> float:
@@ -59,8 +90,8 @@ def run(stage: Stage, jobs: Sequence[Job]) -> float:
     return time.perf_counter() - start
 
 
-def _node(index: int, params: dict[str, Any] | None = None) -> dict[str, Any]:
-    node = {"id": f"n{index}", "service": SERVICE, "plane": "python", "status": "pending"}
+def _node(index: int, params: dict[str, Any] | None = None, service: str = SERVICE) -> dict[str, Any]:
+    node = {"id": f"n{index}", "service": service, "plane": "python", "status": "pending"}
     return {**node, "params": params} if params else node
 
 

@@ -10,6 +10,8 @@ from pathlib import Path
 from myspinbot_worker.embedded_server import EmbeddedServer
 
 ROOT = Path(__file__).resolve().parents[1]
+PATIENCE = 60.0
+"""Seconds a program may take until it is up: it is measured only then."""
 _SETTINGS = ("FARM_", "MINIO_", "REDIS_", "WORKER_", "dramatiq_")
 """The operator's own settings of farm and Dramatiq do not belong to what is measured."""
 
@@ -25,6 +27,8 @@ class Program(EmbeddedServer):
         up: What the log says ...
         times: ... so often, once it is up.
     """
+
+    start_seconds = PATIENCE
 
     def __init__(
         self, folder: Path, name: str, arguments: list[str], env: Mapping[str, str], up: str, times: int = 1
@@ -70,9 +74,14 @@ def ingestor(folder: Path, env: Mapping[str, str]) -> Program:
     return Program(folder, "ingestor", ["-m", "myspinbot_worker", "ingest"], env, " reads ")
 
 
-def workers(folder: Path, env: Mapping[str, str], count: int) -> Program:
-    """``dramatiq`` with the farm's actors, for the CPU queue: ``count`` processes of one thread."""
-    return _dramatiq(folder, "workers", "myspinbot_worker.actors", "cpu", env, count)
+def workers(folder: Path, env: Mapping[str, str], count: int, queue: str = "cpu") -> Program:
+    """``dramatiq`` with the farm's actors, for one queue: ``count`` processes of one thread."""
+    return _dramatiq(folder, f"workers-{queue}", "myspinbot_worker.actors", queue, env, count)
+
+
+def gpu_workers(folder: Path, env: Mapping[str, str], count: int, threads: int) -> Program:
+    """The same for the GPU queue, with so many threads a process."""
+    return _dramatiq(folder, "workers-gpu", "myspinbot_worker.actors", "gpu", env, count, threads)
 
 
 def stock_workers(folder: Path, env: Mapping[str, str], count: int) -> Program:
@@ -80,8 +89,24 @@ def stock_workers(folder: Path, env: Mapping[str, str], count: int) -> Program:
     return _dramatiq(folder, "stock", "benchmarks.stock_dramatiq", "default", env, count)
 
 
+def celery_workers(folder: Path, env: Mapping[str, str], count: int) -> Program:
+    """``celery worker`` with so many processes of its default kind."""
+    command = [
+        "-m",
+        "celery",
+        "-A",
+        "benchmarks.celery_app",
+        "worker",
+        "-c",
+        str(count),
+        "--loglevel",
+        "INFO",
+    ]
+    return Program(folder, "celery", command, env, " ready.")
+
+
 def _dramatiq(
-    folder: Path, name: str, module: str, queue: str, env: Mapping[str, str], count: int
+    folder: Path, name: str, module: str, queue: str, env: Mapping[str, str], count: int, threads: int = 1
 ) -> Program:
-    command = ["-m", "dramatiq", module, "-Q", queue, "-p", str(count), "-t", "1"]
+    command = ["-m", "dramatiq", module, "-Q", queue, "-p", str(count), "-t", str(threads)]
     return Program(folder, name, command, env, "Worker process is ready for action", count)

@@ -13,9 +13,9 @@ import redis
 
 from myspinbot_worker.embedded import EmbeddedRedis
 
-from .processes import Program, ingestor, stock_workers, workers
+from .processes import Program, celery_workers, gpu_workers, ingestor, stock_workers, workers
 
-PATIENCE = 60.0
+PATIENCE = 240.0
 """Seconds without any advance after which a benchmark is given up."""
 
 
@@ -31,16 +31,28 @@ class Effort:
     singles: int = 1000
     fan: int = 500
     chains: int = 20
-    growth: tuple[int, ...] = (100, 500, 1000, 2000)
-    idle_seconds: float = 10.0
-    pickups: int = 100
+    growth: tuple[int, ...] = (100, 1000, 10_000)
+    idle_seconds: float = 20.0
+    pickups: int = 200
     messages: int = 2000
     ingest_nodes: int = 10_000
+    busy: int = 100
+    outputs: int = 50
+    admitted: int = 10_000
+    imports: int = 5
+    staged: int = 40
+    modelled: int = 120
+    model_scale: float = 1.0
+    videos: tuple[int, int] = (10, 120)
+    transfers: int = 3
+    transfer_bytes: int = 1 << 30
 
 
 QUICK = Effort(
-    rounds=2, singles=60, fan=250, chains=3, growth=(100, 500), idle_seconds=3.0, pickups=15, messages=200
-)
+    rounds=2, singles=60, fan=250, chains=3, growth=(100, 500), idle_seconds=5.0, pickups=15, messages=200,
+    busy=20, outputs=5, admitted=1000, imports=2, staged=8, modelled=40,
+    model_scale=0.2, videos=(1, 4), transfers=2, transfer_bytes=64 << 20,
+)  # fmt: skip
 
 
 @dataclass
@@ -62,16 +74,38 @@ class Stage:
     say: Callable[[str], None]
     _running: dict[str, tuple[int, Program]] = field(default_factory=dict)
 
-    def farm(self, processes: int) -> None:
+    def farm(self, processes: int, queue: str = "cpu") -> None:
         """One ingestor and one ``dramatiq`` command of so many worker processes, and nothing else."""
-        self._only("ingestor", "workers")
+        name = f"workers-{queue}"
+        self._only("ingestor", name)
         self._run("ingestor", 1, lambda: ingestor(self.folder, self._environment()))
-        self._run("workers", processes, lambda: workers(self.folder, self._environment(), processes))
+        self._run(name, processes, lambda: workers(self.folder, self._environment(), processes, queue))
+
+    def gpu_farm(self, processes: int, threads: int, **env: str) -> None:
+        """One ingestor and so many workers with a device each, started anew, and nothing else."""
+        self._only("ingestor")
+        self._run("ingestor", 1, lambda: ingestor(self.folder, self._environment()))
+        devices = {"FARM_GPU_DEVICES": ",".join(map(str, range(processes)))}
+        given = {**self._environment(), **devices, **env}
+        self._run("gpu workers", processes, lambda: gpu_workers(self.folder, given, processes, threads))
+
+    def ingestor(self) -> int:
+        """One ingestor and nothing else; its process id."""
+        self._only("ingestor")
+        self._run("ingestor", 1, lambda: ingestor(self.folder, self._environment()))
+        pid = self._running["ingestor"][1].pid
+        assert pid is not None
+        return pid
 
     def stock(self, processes: int) -> None:
         """Plain Dramatiq with so many worker processes, and nothing else."""
         self._only("stock")
         self._run("stock", processes, lambda: stock_workers(self.folder, self._environment(), processes))
+
+    def celery(self, processes: int) -> None:
+        """Celery with so many worker processes, and nothing else."""
+        self._only("celery")
+        self._run("celery", processes, lambda: celery_workers(self.folder, self._environment(), processes))
 
     def stop(self) -> None:
         """End all processes but Redis."""
@@ -119,10 +153,11 @@ class Stage:
             "FARM_SERVER_PORT": "0",
             "FARM_METRICS_PORT": "0",
             "FARM_LOG_LEVEL": "INFO",
+            "FARM_ACTOR_MODULES": "benchmarks.marks,benchmarks.gpu_tasks",
             # Never asked: the no-op task stores nothing.
             "MINIO_ENDPOINT": "127.0.0.1:9",
             "MINIO_ACCESS_KEY": "unused",
-            "MINIO_SECRET_KEY": "unused",
+            "MINIO_SECRET_KEY": "unused",  # nosec B105
             "MINIO_USE_SSL": "false",
         }
 

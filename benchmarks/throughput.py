@@ -38,5 +38,5 @@ def throughput(stage: Stage) -> Iterator[Figure]:
             f"fan of {effort.fan} nodes, {workers}",
             "nodes/s",
             tuple(rates),
-            "one job: one node, then all others at once",
+            "one job: one node, then all others at once, then a join",
         )
