@@ -26,7 +26,7 @@ class Output(Payload):
     subtitles: Artifact = Field(description="The subtitles: SubRip (.srt).")
 
 
-@capability("text.subtitles", kind="cpu", label="Subtitles", retry=Retry(max_attempts=3))
+@capability("text.subtitles", kind="cpu", label="Subtitles", timeout_seconds=60, retry=Retry(max_attempts=3))
 def subtitles(task: Task, params: Params, given: Given) -> Output:
     """Time a narration's words evenly and write them down as subtitles."""
     words = given.narration.split()
