@@ -72,8 +72,8 @@ def resume(document: Document, edits: Mapping[str, ParamsEdit] | None = None) ->
         edits: Node id to what to change in its params.
 
     Raises:
-        CannotResume: Nothing has failed, the job would fail again at once or nothing of it run, an edit names no node or one that
-            will not run, or its JSON is none.
+        CannotResume: Nothing has failed, the job would fail again at once, nothing of it could run, or an edit
+            names no node or one that will not run, or holds JSON that is none.
         CycleError: The edges form a cycle.
     """
     plan = make_plan(document)
