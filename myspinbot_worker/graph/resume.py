@@ -116,7 +116,9 @@ def _refuse_hopeless(document: Document, plan: Plan, again: Sequence[Node]) -> N
     if not again:
         raise CannotResume("no node of it has failed")
     if not any(states[node.index] is State.WAITING for node in again):
-        raise CannotResume(f"node {again[0].id!r} failed, but what it comes after was skipped: it would not run")
+        raise CannotResume(
+            f"node {again[0].id!r} failed, but what it comes after was skipped: it would not run"
+        )
 
 
 def _revive(plan: Plan, states: list[State], again: set[int]) -> list[int]:
