@@ -9,8 +9,8 @@ import dramatiq
 from . import boot
 from .broker import FarmBroker
 from .completion import Completion
-from .config import Settings
 from .gpu import DeviceLease, claim_device, list_devices
+from .settings import Settings
 
 log = logging.getLogger(__name__)
 

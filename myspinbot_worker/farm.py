@@ -16,7 +16,6 @@ from .bridge import Bridge
 from .broker import FarmBroker
 from .capability import Registry, registry
 from .comfy.node_times import RecordedTimes
-from .config import Settings
 from .dispatcher import Dispatcher
 from .graph.ending import Ending, Handoff
 from .graph.messages import Messages
@@ -27,6 +26,7 @@ from .offering import TIMES_A_LIFETIME
 from .offers import Offers
 from .redis_clients import connect
 from .reuse_index import ReuseIndex
+from .settings import Settings
 from .storage import Storage, StorageConfig
 from .task import worker_name
 

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from .config import FarmSettings
 from .errors import BadMedia
+from .settings import FarmSettings
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,9 +17,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from .capability import Capability
-from .config import Settings
 from .errors import StorageError
 from .reuse import Fingerprint, Memo, Place, fingerprint, memo_text, with_artifacts
+from .settings import Settings
 from .storage import Artifact
 from .task import Task
 

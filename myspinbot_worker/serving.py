@@ -9,8 +9,8 @@ from .comfy import engines as comfy_engines
 from .comfy.availability import Needs, missing_for
 from .comfy.pipelines import comfy_engine_set
 from .comfy.requirements import missing
-from .config import Settings
 from .engines import EngineSet, preview_engine_set
+from .settings import Settings
 
 PIPELINES = {
     "generate.f5_to_tts": "speech",

@@ -13,12 +13,12 @@ import dramatiq
 
 from .capability import Registry, registry
 from .completion import Completion, finisher
-from .config import Settings
 from .devices import DeviceOwner
 from .farm import Farm
 from .metrics import WorkerMetrics, new_registry
 from .metrics_server import MetricsServer
 from .runner_pool import START_SECONDS, RunnerPool
+from .settings import Settings
 from .supervision import Lanes
 
 

@@ -15,10 +15,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Protocol
 
-from ..config import Settings
 from ..config_values import masked_url
 from ..errors import ConfigError, StorageError
 from ..gpu import list_devices
+from ..settings import Settings
 from .finding import Check, Finding, error, ok, warning
 from .output import clean
 

@@ -17,7 +17,6 @@ from ..errors import ConfigError, FarmError, JobUnknown
 if TYPE_CHECKING:
     import redis
 
-    from ..config import Settings
     from ..farm import Farm
     from ..graph.messages import Messages
     from ..graph.store import RunStore
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     from ..inspection import Inspector
     from ..repair.desk import Desk
     from ..repair.retrying import JobRetry
+    from ..settings import Settings
 
 P = ParamSpec("P")
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from ..capability import Capability, Payload, Registry, Retry
-from ..config import ComfySettings
+from ..settings import ComfySettings
 from ..storage import Artifact
 from ..task import Task
 from .catalog import check

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from functools import cache
 
-from ..config import ComfySettings, Settings
 from ..errors import EngineUnavailable
 from ..gpu import VISIBLE, list_devices
+from ..settings import ComfySettings, Settings
 from .capabilities import kept_warm
 from .child import ChildSettings
 from .embedded import EmbeddedEngine

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..config import ComfySettings
+from ..settings import ComfySettings
 from .prompt import PromptLimits
 
 

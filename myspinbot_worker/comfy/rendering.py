@@ -13,8 +13,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from ..capability import Capability, Payload, Retry
-from ..config import ComfySettings
 from ..errors import BadInput, BadParams
+from ..settings import ComfySettings
 from ..storage import Artifact
 from ..task import Task
 from .catalog import outputs

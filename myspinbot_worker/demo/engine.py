@@ -6,7 +6,8 @@ import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from ..config import Settings, load_settings
+from ..config import load_settings
+from ..settings import Settings
 from .upscale_model import write_checkpoint
 
 

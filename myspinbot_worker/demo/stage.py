@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
 
-from ..config import Settings, environment, load_settings
+from ..config import environment, load_settings
 from ..embedded import EmbeddedRedis, EmbeddedS3
 from ..farm import Farm
+from ..settings import Settings
 from .processes import ingestor, worker
 
 WORKERS = 2

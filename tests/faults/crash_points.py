@@ -21,8 +21,9 @@ from pathlib import Path
 
 import click
 
-from myspinbot_worker.config import Settings, load_settings
+from myspinbot_worker.config import load_settings
 from myspinbot_worker.embedded import EmbeddedRedis
+from myspinbot_worker.settings import Settings
 
 from .crash_points_bugs import BUGS
 from .crash_points_crew import hurry

@@ -21,7 +21,6 @@ from redis.backoff import NoBackoff
 from myspinbot_worker import broker, ingestor, janitor, reconciler, supervision
 from myspinbot_worker.capability import Payload, Registry, Retry, capability
 from myspinbot_worker.completion import Completion
-from myspinbot_worker.config import Settings
 from myspinbot_worker.errors import StorageUnavailable
 from myspinbot_worker.farm import Farm
 from myspinbot_worker.graph.store import RunStore
@@ -29,6 +28,7 @@ from myspinbot_worker.ingestor import Ingestor
 from myspinbot_worker.keys import QUEUES
 from myspinbot_worker.metrics import IngestorMetrics, new_registry
 from myspinbot_worker.redis_clients import TRANSIENT, connect
+from myspinbot_worker.settings import Settings
 from myspinbot_worker.task import Task
 from myspinbot_worker.worker import build_worker
 from tests.unit.inline_lanes import InlineLanes

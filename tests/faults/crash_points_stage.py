@@ -9,8 +9,8 @@ from typing import Any
 
 import redis
 
-from myspinbot_worker.config import Settings
 from myspinbot_worker.farm import Farm
+from myspinbot_worker.settings import Settings
 
 from .crash_points_checks import (
     Nodes,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from myspinbot_worker.comfy import engines
 from myspinbot_worker.comfy.engine import ComfyEngine
-from myspinbot_worker.config import Settings
+from myspinbot_worker.settings import Settings
 from tests.comfy.fake_engine import FakeComfy
 
 FAKE = FakeComfy()

@@ -130,7 +130,7 @@ def test_a_wrong_password_is_a_clear_error(guarded: EmbeddedRedis, farm_env: dic
 
 
 def test_the_line_is_one_and_names_every_default(farm_env: dict[str, str]) -> None:
-    from myspinbot_worker.config import Settings
+    from myspinbot_worker.settings import Settings
 
     settings = Settings()
     assert ACL.count("\n") == 1

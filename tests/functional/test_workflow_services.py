@@ -16,7 +16,6 @@ from myspinbot_worker.comfy import running
 from myspinbot_worker.comfy.capabilities import register_workflows
 from myspinbot_worker.comfy.engine import InvalidPrompt, NodeFailed
 from myspinbot_worker.comfy.rendering import render_capability
-from myspinbot_worker.config import ComfySettings
 from myspinbot_worker.embedded import EmbeddedS3
 from myspinbot_worker.errors import (
     BadInput,
@@ -27,6 +26,7 @@ from myspinbot_worker.errors import (
     FarmError,
     UntrueOutput,
 )
+from myspinbot_worker.settings import ComfySettings
 from myspinbot_worker.storage import Storage, StorageConfig
 from myspinbot_worker.task import StopReason, Task
 from tests.comfy.fake_engine import FakeComfy

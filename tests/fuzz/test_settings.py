@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from random import Random
 
-from myspinbot_worker.config import Settings, describe, environment, load_settings
+from myspinbot_worker.config import describe, environment, load_settings
 from myspinbot_worker.errors import ConfigError
 from myspinbot_worker.farm import secrets_of
+from myspinbot_worker.settings import Settings
 
 from .bounds import in_memory, in_time, peak
 from .mutations import corpus, damaged_document, damaged_text, lines, randoms

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from myspinbot_worker.config import Settings, environment, load_settings
+from myspinbot_worker.config import environment, load_settings
 from myspinbot_worker.errors import ConfigError
+from myspinbot_worker.settings import Settings
 
 # As an operator of the platform has them.
 BRIDGE: dict[str, Any] = {

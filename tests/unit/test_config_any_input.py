@@ -10,9 +10,10 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from myspinbot_worker.config import Settings, environment, load_settings
+from myspinbot_worker.config import environment, load_settings
 from myspinbot_worker.errors import ConfigError
 from myspinbot_worker.models import RedisBridge, WorkerConfig
+from myspinbot_worker.settings import Settings
 from tests.unit.config_home import Home, plain
 
 WORDS = st.sampled_from(

@@ -8,8 +8,9 @@ import pickle
 import pytest
 from pydantic import ValidationError
 
-from myspinbot_worker.config import Settings, describe, environment, load_settings
+from myspinbot_worker.config import describe, environment, load_settings
 from myspinbot_worker.config_values import masked_url
+from myspinbot_worker.settings import Settings
 from tests.unit.config_home import BRIDGE, CONFIG, VARIABLES, Home, plain
 from tests.unit.config_home import home as home
 

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from myspinbot_worker.config import Settings, describe, load_settings
+from myspinbot_worker.config import describe, load_settings
+from myspinbot_worker.settings import Settings
 from tests.unit.config_home import BRIDGE, CONFIG, VARIABLES, Home, plain
 from tests.unit.config_home import home as home
 

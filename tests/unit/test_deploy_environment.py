@@ -6,7 +6,8 @@ import re
 
 import pytest
 
-from myspinbot_worker.config import Settings, environment, load_settings
+from myspinbot_worker.config import environment, load_settings
+from myspinbot_worker.settings import Settings
 from tests.unit.deploy_files import (
     FARM,
     KEYS,
