@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict
@@ -19,15 +19,14 @@ from typing import TypeVar
 from uuid import uuid4
 
 import dramatiq
-import redis
 from dramatiq.broker import MessageProxy
 from dramatiq.middleware import SkipMessage
 
 from . import boot
 from .artifact_keys import attempt_folder, steps_folder
 from .attempt import Outcome, outcome_elsewhere
-from .broker import MESSAGE_ID, Delivered
 from .capability import Kind
+from .consumer import MESSAGE_ID, Delivered
 from .dispatcher import Dispatcher
 from .errors import StorageError
 from .farm import Farm
@@ -38,12 +37,13 @@ from .litter import BUCKETS
 from .metrics import WorkerMetrics
 from .offering import Offering
 from .redaction import redact_logs
-from .redis_clients import Stopped, passes, until_done
+from .redis_clients import Stopped, until_done
 from .relay import Relay
+from .reports import Reports, node_times, say_redis_is_away
 from .runner_messages import Known
 from .runner_pool import Lane, RunnerUnavailable
 from .scratch import ScratchRoot
-from .supervision import Lanes, Patience, Supervisor, Wire
+from .supervision import Lanes, Patience, Supervisor
 from .task import worker_name
 
 log = logging.getLogger(__name__)
@@ -69,8 +69,7 @@ class Attempt(threading.local):
     lane: Lane | None = None
     scratch: Path | None = None
     outcome: Outcome | None = None
-    uploaded: bool = False
-    kept: bool = False
+    reports: Reports | None = None
     started: float = 0.0
     cleanup: ExitStack | None = None
 
@@ -163,21 +162,11 @@ class Completion(dramatiq.Middleware):
         """The body of every actor: run the node that this thread claimed."""
         current = self._current
         capability = self.farm.registry.get(service)
-        claim, lane, scratch = current.claim, current.lane, current.scratch
-        if claim is None or lane is None or scratch is None or capability is None:
+        claim, lane, scratch, reports = current.claim, current.lane, current.scratch, current.reports
+        if claim is None or lane is None or scratch is None or reports is None or capability is None:
             log.error("a message for %s came without a claim; it is dropped and will be sent again", service)
             return
         assert self._supervisor is not None
-        wire = Wire(
-            renew=lambda fraction: self._renew(claim, fraction),
-            kept=lambda: self._kept(claim),
-            publish=lambda text: self._publish(claim, text),
-            uploads=lambda: setattr(current, "uploaded", True),
-            moved=self.metrics.moved,
-            node_times=self._record_node_times,
-            looked_up=self.metrics.looked_up,
-            known=self.farm.reuse_index.find,
-        )
         assert self._lanes is not None
         assert self._offering is not None
         if (why := self._lanes.missing.get(service)) is not None:
@@ -187,8 +176,8 @@ class Completion(dramatiq.Middleware):
                 wait_seconds=self.farm.settings.farm.heartbeat_seconds,
             )  # fmt: skip
             return
-        known = Known(self._offering.withheld, self._node_times() if capability.runs_prompts else {})
-        current.outcome = self._supervisor.run(lane, claim, capability, scratch, wire, known)
+        known = Known(self._offering.withheld, node_times(self.farm) if capability.runs_prompts else {})
+        current.outcome = self._supervisor.run(lane, claim, capability, scratch, reports.wire(), known)
 
     def after_process_message(
         self,
@@ -300,7 +289,7 @@ class Completion(dramatiq.Middleware):
         current.scratch = cleanup.enter_context(self._scratch.folder())
         cleanup.enter_context(self.metrics.active())
         current.claim, current.lane, current.outcome = claim, lane, None
-        current.uploaded = current.kept = False
+        current.reports = Reports(self.farm, self.metrics, claim)
         current.started = time.monotonic()
         current.cleanup = cleanup.pop_all()
 
@@ -313,7 +302,8 @@ class Completion(dramatiq.Middleware):
         dispatcher = self._dispatcher
         assert dispatcher is not None
         state, charge = _RECORDED_AS[outcome.kind]
-        current = self._current
+        reports = self._current.reports
+        assert reports is not None
         first = outcome.kind in ("lost", "returned")
         result = Result(
             state,
@@ -321,7 +311,7 @@ class Completion(dramatiq.Middleware):
             round(outcome.delay_seconds * 1000),
             Charge.NOTHING if outcome.spared else charge,
             self.worker if outcome.elsewhere else "",
-            current.kept or (current.uploaded and state is not State.COMPLETED),
+            reports.kept or (reports.uploaded and state is not State.COMPLETED),
             first,
             outcome.reused,
         )
@@ -339,7 +329,7 @@ class Completion(dramatiq.Middleware):
         self._patiently(lambda: dispatcher.send(settled.ready, first=first))
         if settled.over:
             self._finish(claim.ref.job, at_once=not (isinstance(message, Delivered) and message.followed))
-        if settled.outcome in ("fenced", "gone") and current.uploaded:
+        if settled.outcome in ("fenced", "gone") and reports.uploaded:
             self._patiently(lambda: self._forget_artifacts(claim, settled.outcome == "gone"))
 
     def _note_reuse(self, claim: Claim, outcome: Outcome, settled: Settled) -> None:
@@ -389,7 +379,7 @@ class Completion(dramatiq.Middleware):
             log.warning("objects of node %s of job %s stay behind: %s", claim.node_id, job, error)
 
     def _patiently(self, action: Callable[[], T]) -> T:
-        return until_done(action, self._stopping, self._redis_away)
+        return until_done(action, self._stopping, say_redis_is_away)
 
     def _end(self) -> None:
         current = self._current
@@ -397,7 +387,8 @@ class Completion(dramatiq.Middleware):
         seconds = time.monotonic() - current.started
         service, kind = current.claim.service, current.outcome.kind if current.outcome else "interrupted"
         cleanup = current.cleanup
-        current.claim = current.lane = current.scratch = current.outcome = current.cleanup = None
+        current.claim = current.lane = current.scratch = current.reports = None
+        current.outcome = current.cleanup = None
         if cleanup is not None:
             cleanup.close()
         self.metrics.ended(service, kind, seconds)
@@ -439,52 +430,8 @@ class Completion(dramatiq.Middleware):
         except Stopped:
             log.info("not waiting for the lease of %s; the reconciler watches it", message.args[2])
 
-    def _kept(self, claim: Claim) -> str:
-        self._current.kept = True
-        return self._renew(claim, None)
-
-    def _renew(self, claim: Claim, fraction: float | None) -> str:
-        """A Redis that is away is not worth a failed task."""
-        try:
-            # Told again each time: the renewal that was to tell it first may have met a Redis that was away.
-            return self.farm.store.renew(claim.ref, claim.token, fraction, kept=self._current.kept)
-        except redis.RedisError as error:
-            if not passes(error):
-                raise
-            self._redis_away(error)
-            return "ok"
-
-    def _publish(self, claim: Claim, text: str) -> None:
-        try:
-            self.farm.store.publish_data(claim.ref, claim.token, text)
-        except redis.RedisError as error:
-            if not passes(error):
-                raise
-            self._redis_away(error)
-
-    def _node_times(self) -> Mapping[str, float]:
-        """How long ComfyUI's node classes took; a hint, and no Redis is waited for to have it."""
-        try:
-            return self.farm.node_times.read()
-        except redis.RedisError as error:
-            if not passes(error):
-                raise
-            self._redis_away(error)
-            return {}
-
-    def _record_node_times(self, seconds: Mapping[str, float]) -> None:
-        try:
-            self.farm.node_times.record(seconds)
-        except redis.RedisError as error:
-            if not passes(error):
-                raise
-            self._redis_away(error)
-
     def _after(self, seconds: float, action: Callable[[], None]) -> None:
         timer = threading.Timer(seconds, action)
         timer.daemon = True
         timer.start()
         self._timers.append(timer)
-
-    def _redis_away(self, error: Exception) -> None:
-        log.warning("Redis: %s", error)

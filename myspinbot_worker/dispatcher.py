@@ -14,7 +14,8 @@ from typing import Any
 
 import dramatiq
 
-from .broker import MESSAGE_ID, FarmBroker
+from .broker import FarmBroker
+from .consumer import MESSAGE_ID
 from .errors import UnknownService
 from .graph.ending import Ending, Handoff, end_visit
 from .graph.plan import State

@@ -14,7 +14,8 @@ from typing import TypeVar
 import dramatiq
 from dramatiq.broker import MessageProxy
 
-from .broker import MESSAGE_ID, Delivered, FarmBroker
+from .broker import FarmBroker
+from .consumer import MESSAGE_ID, Delivered
 from .farm import Farm
 from .graph.affinity import HEAD_ONLY, Bounds
 from .graph.plan import State

@@ -10,7 +10,8 @@ import dramatiq
 import redis
 from dramatiq.message import Message
 
-from myspinbot_worker.broker import MESSAGE_ID, FarmBroker
+from myspinbot_worker.broker import FarmBroker
+from myspinbot_worker.consumer import MESSAGE_ID
 
 from .campaign_control_plane import KEYS
 

@@ -38,9 +38,9 @@ class Farmed:
 
 
 def _never_renew() -> None:
-    from myspinbot_worker.completion import Completion
+    from myspinbot_worker.reports import Reports
 
-    Completion._renew = lambda self, claim, fraction: "ok"  # type: ignore[method-assign]
+    Reports._renew = lambda self, fraction: "ok"  # type: ignore[method-assign]
 
 
 def _charge_everybody() -> None:
@@ -50,14 +50,14 @@ def _charge_everybody() -> None:
 
 
 def _forget_uploads() -> None:
-    from myspinbot_worker.completion import Attempt
+    from myspinbot_worker.reports import Reports
 
-    Attempt.uploaded = property(lambda self: False, lambda self, value: None)  # type: ignore[assignment]
+    Reports.uploaded = property(lambda self: False, lambda self, value: None)  # type: ignore[assignment]
 
 
 FARMED: dict[str, Farmed] = {
     "a lease is never renewed": Farmed(
-        "completion.py",
+        "reports.py",
         _never_renew,
         "tests/functional/test_crashes.py::test_the_lease_is_kept_while_a_task_holds_the_gil",
         "a node starts again only after its lease was lost",
@@ -69,7 +69,7 @@ FARMED: dict[str, Farmed] = {
         "who shares a process with one that dies of its work starts again for free",
     ),
     "nobody notes that an attempt has uploaded": Farmed(
-        "completion.py",
+        "reports.py",
         _forget_uploads,
         "tests/functional/test_visits.py::test_attempts_leave_no_orphaned_objects",
         "attempts without a result leave no objects",

@@ -11,7 +11,8 @@ import pytest
 import redis
 from dramatiq.broker import MessageProxy
 
-from myspinbot_worker.broker import MESSAGE_ID, FarmBroker, FarmConsumer
+from myspinbot_worker.broker import FarmBroker
+from myspinbot_worker.consumer import MESSAGE_ID, FarmConsumer
 
 from .harness import PATIENCE, wait_until
 

@@ -22,6 +22,7 @@ from myspinbot_worker.graph.transitions import Claim
 from myspinbot_worker.janitor import Janitor
 from myspinbot_worker.keys import NodeRef
 from myspinbot_worker.metrics import WorkerMetrics, new_registry
+from myspinbot_worker.reports import Reports
 from myspinbot_worker.runner_pool import RunnerPool
 from myspinbot_worker.task import Task
 from tests.unit.inline_lanes import InlineLane
@@ -65,7 +66,8 @@ class Visit:
         self.completion._dispatcher = self.farm.dispatcher()
         lane = InlineLane(self.farm.registry, self.farm.storage)
         self.task = Task(claim, folder, self.farm.storage, lane, engines=_none)
-        self.completion._current.uploaded = True
+        self.completion._current.reports = Reports(self.farm, self.completion.metrics, claim)
+        self.completion._current.reports.uploaded = True
         (folder / "film.mp4").write_bytes(b"film")
         self.film = self.task.keep(folder / "film.mp4", bucket="output")
 

@@ -12,9 +12,9 @@ import pytest
 import redis
 
 from myspinbot_worker.admission import read_entry
-from myspinbot_worker.broker import MESSAGE_ID, Delivered, FarmConsumer
 from myspinbot_worker.capability import Payload, Registry, capability
 from myspinbot_worker.config import load_settings
+from myspinbot_worker.consumer import MESSAGE_ID, Delivered, FarmConsumer
 from myspinbot_worker.farm import Farm as FarmParts
 from myspinbot_worker.graph.plan import State
 from myspinbot_worker.graph.transitions import Charge, Claim, Result, Settled

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from myspinbot_worker.broker import Slots
+from myspinbot_worker.slots import Slots
 
 LONG = 30.0
 """Longer than any test waits: who gets a slot in time was woken."""
