@@ -17,11 +17,12 @@ from myspinbot_worker.actors import generate
 from myspinbot_worker.embedded import EmbeddedS3
 from myspinbot_worker.engines import EngineSet, Steps
 from myspinbot_worker.errors import UntrueOutput
-from myspinbot_worker.storage import Artifact, Storage, StorageConfig
+from myspinbot_worker.storage import Artifact, Storage
 from myspinbot_worker.task import Task
 from tests.media.films import write_film
 from tests.preview.clips import photo, sliding, tone, write_wav
-from tests.unit.attempts import Desk, claim
+
+from .inline_tasks import inline_task, storage_with
 
 
 class Leaves:
@@ -45,41 +46,17 @@ class Leaves:
         shutil.copy(self._file, destination)
 
 
-class Moves(Desk):
-    """A desk at which artifacts may be moved."""
-
-    def uploads(self) -> None:
-        """Nothing to remember."""
-
-    def moved(self, direction: str, size: int) -> None:
-        """Nothing to remember."""
-
-
 @pytest.fixture
 def storage(s3_server: EmbeddedS3) -> Iterator[Storage]:
-    made = Storage(
-        StorageConfig(
-            s3_server.endpoint,
-            s3_server.access_key,
-            s3_server.secret_key,
-            False,
-            ("input", "staged", "output"),
-        )
-    )
-    yield made
-    for bucket in ("input", "staged", "output"):
-        made.remove_prefix(bucket, "lies")
-        made.remove_prefix(bucket, "job-1")
-    made.close()
+    with storage_with(s3_server, "lies") as made:
+        yield made
 
 
 @pytest.fixture
 def task_with(storage: Storage, tmp_path: Path) -> Callable[[Path], Task]:
     def make(file: Path) -> Task:
         engine = Leaves(file)
-        scratch = tmp_path / "scratch"
-        scratch.mkdir()
-        return Task(claim(), scratch, storage, Moves(), engines=lambda: EngineSet(engine, engine, engine))
+        return inline_task(storage, tmp_path, EngineSet(engine, engine, engine))
 
     return make
 

@@ -18,53 +18,24 @@ from myspinbot_worker.comfy.pipelines import comfy_engine_set
 from myspinbot_worker.embedded import EmbeddedS3
 from myspinbot_worker.engines import EngineSet
 from myspinbot_worker.errors import BadInput, EngineUnavailable
-from myspinbot_worker.storage import Storage, StorageConfig
+from myspinbot_worker.storage import Storage
 from myspinbot_worker.task import Task
 from tests.comfy import mini_catalogs as catalogs
 from tests.comfy.fake_comfy import FakeComfy
 from tests.preview.clips import tone, write_wav
-from tests.unit.attempts import Desk, claim
 
-
-class Moves(Desk):
-    """A desk at which artifacts may be moved and steps kept."""
-
-    def uploads(self) -> None:
-        """Nothing to remember."""
-
-    def kept(self) -> None:
-        """Nothing to remember."""
-
-    def moved(self, direction: str, size: int) -> None:
-        """Nothing to remember."""
+from .inline_tasks import inline_task, storage_with
 
 
 @pytest.fixture
 def storage(s3_server: EmbeddedS3) -> Iterator[Storage]:
-    made = Storage(
-        StorageConfig(
-            s3_server.endpoint,
-            s3_server.access_key,
-            s3_server.secret_key,
-            False,
-            ("input", "staged", "output"),
-        )
-    )
-    yield made
-    for bucket in ("input", "staged", "output"):
-        made.remove_prefix(bucket, "training")
-        made.remove_prefix(bucket, "job-1")
-    made.close()
+    with storage_with(s3_server, "training") as made:
+        yield made
 
 
 @pytest.fixture
 def task_with(storage: Storage, tmp_path: Path) -> Callable[[EngineSet], Task]:
-    def make(engines: EngineSet) -> Task:
-        scratch = tmp_path / "scratch"
-        scratch.mkdir()
-        return Task(claim(), scratch, storage, Moves(), engines=lambda: engines)
-
-    return make
+    return lambda engines: inline_task(storage, tmp_path, engines)
 
 
 def png(grey: int) -> bytes:
