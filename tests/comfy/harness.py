@@ -16,7 +16,7 @@ from myspinbot_worker.comfy.child import ChildSettings
 from myspinbot_worker.comfy.embedded import EmbeddedEngine
 from myspinbot_worker.comfy.engine import ComfyEngine, Prompt, RunResult
 from myspinbot_worker.errors import Cancelled
-from tests.functional.harness import Process
+from tests.functional.processes import Process
 
 HERE = Path(__file__).parent
 STANDIN = HERE / "standin"

@@ -13,7 +13,7 @@ from myspinbot_worker.comfy.binding import LARGEST_SEED, Binding, parse_binding
 from myspinbot_worker.comfy.engine import InvalidPrompt
 from myspinbot_worker.media.promise import AudioPromise
 from tests.comfy.prompts import one_refused, refused
-from tests.functional.harness import ROOT
+from tests.functional.processes import ROOT
 from tests.unit.examples import many
 
 GOOD: dict[str, Any] = {

@@ -19,7 +19,7 @@ from myspinbot_worker.comfy.prompt import check_prompt
 from myspinbot_worker.comfy.workflow import load_folder
 from tests.comfy.catalogs import CATALOG, real_catalog
 from tests.comfy.prompts import node, scaled
-from tests.functional.harness import ROOT
+from tests.functional.processes import ROOT
 from tests.unit.examples import many
 
 

@@ -20,7 +20,7 @@ from myspinbot_worker.comfy.prompt import PromptLimits
 from myspinbot_worker.comfy.workflow import Workflow, bind, load_folder, load_pair
 from myspinbot_worker.settings import ComfySettings
 from tests.comfy.prompts import node, one_refused, refused, scaled
-from tests.functional.harness import ROOT
+from tests.functional.processes import ROOT
 from tests.unit.examples import many
 from tests.unit.test_schemas import VALIDATORS
 

@@ -12,7 +12,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from myspinbot_worker.cli import main
-from tests.functional.harness import ROOT, Farm
+from tests.functional.harness import Farm
+from tests.functional.processes import ROOT
 
 PROGRAM = [sys.executable, "-m", "myspinbot_worker"]
 Run = Callable[..., Result]

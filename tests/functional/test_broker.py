@@ -14,7 +14,8 @@ from dramatiq.broker import MessageProxy
 from myspinbot_worker.broker import FarmBroker
 from myspinbot_worker.consumer import MESSAGE_ID, FarmConsumer
 
-from .harness import PATIENCE, wait_until
+from .harness import wait_until
+from .processes import PATIENCE
 
 QUEUE = "cpu"
 

@@ -9,7 +9,8 @@ import sys
 from typing import Any
 
 from tests.functional.command_line import PROGRAM, child, run_in
-from tests.functional.harness import PATIENCE, Farm, Process, graph, node
+from tests.functional.harness import Farm, graph, node
+from tests.functional.processes import PATIENCE, Process
 
 
 def events(text: str) -> list[dict[str, Any]]:

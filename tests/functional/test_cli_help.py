@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from myspinbot_worker.cli import COMMANDS, main
-from tests.functional.harness import ROOT
+from tests.functional.processes import ROOT
 
 
 def test_help_loads_next_to_nothing() -> None:

@@ -14,7 +14,8 @@ import pytest
 
 from tests.functional.command_line import PROGRAM, Run, child
 from tests.functional.command_line import on_farm as on_farm
-from tests.functional.harness import PATIENCE, ROOT, Farm, graph, node
+from tests.functional.harness import Farm, graph, node
+from tests.functional.processes import PATIENCE, ROOT
 
 
 @pytest.mark.parametrize(

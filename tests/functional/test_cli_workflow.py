@@ -19,7 +19,7 @@ from tests.comfy.fake_engine import FakeComfy
 from tests.comfy.prompts import node, scaled
 
 from .command_line import one_line, run_in
-from .harness import ROOT
+from .processes import ROOT
 
 EXAMPLES = str(ROOT / "examples" / "workflows")
 

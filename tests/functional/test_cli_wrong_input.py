@@ -11,7 +11,8 @@ import pytest
 from myspinbot_worker.embedded import EmbeddedRedis
 from tests.functional.command_line import Run, child, one_line, run_in
 from tests.functional.command_line import cli as cli
-from tests.functional.harness import PATIENCE, graph, node
+from tests.functional.harness import graph, node
+from tests.functional.processes import PATIENCE
 
 
 @pytest.mark.parametrize(

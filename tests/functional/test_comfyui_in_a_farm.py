@@ -14,7 +14,8 @@ from PIL import Image
 from tests.comfy.harness import BOOT_SECONDS, PACKS, Checkout
 from tests.comfy.prompts import node as prompt_node
 
-from .harness import ROOT, Farm, graph, node, wait_until
+from .harness import Farm, graph, node, wait_until
+from .processes import ROOT
 from .test_error_codes import storage_of
 from .test_http import address
 

@@ -17,7 +17,8 @@ import redis
 
 from myspinbot_worker.embedded import EmbeddedRedis, EmbeddedS3
 
-from .harness import ROOT, Process, wait_until
+from .harness import wait_until
+from .processes import ROOT, Process
 
 pytestmark = pytest.mark.preview
 

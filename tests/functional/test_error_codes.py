@@ -29,7 +29,8 @@ from tests.preview.clips import tone, write_wav
 from tests.unit.attempts import Desk, claim
 
 from .command_line import run_in
-from .harness import ROOT, Farm, graph, node, wait_until
+from .harness import Farm, graph, node, wait_until
+from .processes import ROOT
 
 NOT_RAISED = {"duplicate", "network", "internal"}
 """Codes without a class of their own: of a dead letter, and of exceptions that are not ours."""

@@ -12,7 +12,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from myspinbot_worker.embedded import EmbeddedRedis, EmbeddedS3
 
 from .conftest import farm_environment
-from .harness import Farm, Process, graph, node, wait_until
+from .harness import Farm, graph, node, wait_until
+from .processes import Process
 
 
 def address(ingestor: Process) -> str:

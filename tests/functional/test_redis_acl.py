@@ -17,7 +17,8 @@ from myspinbot_worker.embedded import EmbeddedRedis, EmbeddedS3
 
 from .command_line import run_in
 from .conftest import farm_environment
-from .harness import ROOT, Farm, graph, node, wait_until
+from .harness import Farm, graph, node, wait_until
+from .processes import ROOT
 from .test_http import address
 
 PASSWORD = "the-farms-own-password"

@@ -17,7 +17,7 @@ from myspinbot_worker.runner_messages import Finished, Start
 from myspinbot_worker.runner_pool import Lane, RunnerDied, RunnerPool, RunnerUnavailable
 from tests.unit.attempts import claim
 
-from .harness import PATIENCE
+from .processes import PATIENCE
 
 DUMMY = claim()
 

@@ -19,7 +19,8 @@ from myspinbot_worker.embedded import EmbeddedRedis, EmbeddedS3
 
 from .command_line import run_in
 from .conftest import farm_environment
-from .harness import Farm, Process, graph, node
+from .harness import Farm, graph, node
+from .processes import Process
 from .test_http import address, free_port
 
 MARK = "hush"

@@ -8,7 +8,8 @@ import signal
 import time
 from typing import Any, Final
 
-from .harness import Farm, Process, graph, node, wait_until
+from .harness import Farm, graph, node, wait_until
+from .processes import Process
 from .test_http import address, free_port, samples
 
 LONG_LEASE: Final[dict[str, Any]] = {"FARM_LEASE_SECONDS": "60"}

@@ -16,7 +16,8 @@ from myspinbot_worker.storage import Storage, StorageConfig
 
 from .command_line import run_in
 from .conftest import farm_environment
-from .harness import Farm, Process, graph, node, wait_until
+from .harness import Farm, graph, node, wait_until
+from .processes import Process
 from .tls import Authority, EmbeddedTlsS3, tls_relay
 from .tls import authority as authority
 from .tls import stranger as stranger

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from .harness import Farm, Process, graph, node, wait_until
+from .harness import Farm, graph, node, wait_until
+from .processes import Process
 
 
 def start(farm: Farm, **env: str) -> Process:

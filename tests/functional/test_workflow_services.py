@@ -33,7 +33,7 @@ from tests.comfy.fake_engine import FakeComfy
 from tests.comfy.prompts import node, scaled
 from tests.unit.attempts import claim
 
-from .harness import ROOT
+from .processes import ROOT
 
 
 def _none() -> Any:

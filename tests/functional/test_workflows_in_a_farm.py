@@ -13,7 +13,8 @@ from myspinbot_worker.keys import Keys
 from tests.comfy.prompts import node as prompt_node
 from tests.comfy.prompts import scaled
 
-from .harness import ROOT, Farm, graph, node, wait_until
+from .harness import Farm, graph, node, wait_until
+from .processes import ROOT
 from .test_error_codes import storage_of
 
 MODULES = "tests.functional.extra_capabilities,tests.functional.fake_comfy"
