@@ -108,8 +108,12 @@ def _affinity(of: Look) -> Iterator[Judged]:
 
 
 def _transfers(of: Look) -> Iterator[Judged]:
-    for way in ("download", "upload"):
-        yield Judged(f"{way}, % of a plain client's rate", ">= 80", of("transfers", f"{way}_share").median)
+    for way, told in (
+        ("download", "download"),
+        ("verified_upload", "upload of what the truth gate has seen"),
+        ("upload", "upload of anything else"),
+    ):
+        yield Judged(f"{told}, % of a plain client's rate", ">= 80", of("transfers", f"{way}_share").median)
 
 
 def _upscaling(of: Look) -> Iterator[Judged]:

@@ -15,6 +15,7 @@ from pathlib import Path
 import urllib3
 from minio import Minio
 
+from myspinbot_worker.checksums import checksums
 from myspinbot_worker.embedded import EmbeddedS3
 from myspinbot_worker.storage import Storage, StorageConfig
 
@@ -38,19 +39,27 @@ def transfers(stage: Stage) -> Iterator[Figure]:
     with EmbeddedS3(stage.folder / "s3", buckets=(BUCKET,)) as server:
         for number in range(rounds):
             # Side by side, round by round: what else runs on the machine meets both.
-            for what in ("plain_upload", "upload", "plain_download", "download"):
+            for what in ("plain_upload", "upload", "verified_upload", "plain_download", "download"):
                 stage.say(f"{what.replace('_', ' ')} of {size >> 20} MiB: round {number + 1} of {rounds}")
                 seconds, grown = _measure(what, server, source, stage.folder / "back.bin")
                 rates.setdefault(what, []).append(size / 1e6 / seconds)
                 memory.setdefault(what, []).append(grown / 1e6)
     source.unlink()
-    for what in ("upload", "download"):
-        name = f"{what} of {size >> 20} MiB"
-        yield Figure("transfers", what, name, "MB/s", tuple(rates[what]), "checksums made and verified")
-        plain = rates[f"plain_{what}"]
-        yield Figure(
-            "transfers", f"plain_{what}", f"{name}, plain HTTP client", "MB/s", tuple(plain), "unverified"
-        )
+    for way in ("upload", "download"):
+        name = f"{way} of {size >> 20} MiB, plain HTTP client"
+        yield Figure("transfers", f"plain_{way}", name, "MB/s", tuple(rates[f"plain_{way}"]), "unverified")
+    for what, name, note in (
+        ("upload", "upload of {} MiB", "checksums made and verified"),
+        (
+            "verified_upload",
+            "upload of {} MiB that the truth gate has seen",
+            "its checksum held against the gate's",
+        ),
+        ("download", "download of {} MiB", "checksum verified"),
+    ):
+        name = name.format(size >> 20)
+        yield Figure("transfers", what, name, "MB/s", tuple(rates[what]), note)
+        plain = rates["plain_download" if what == "download" else "plain_upload"]
         share = tuple(100 * ours / theirs for ours, theirs in zip(rates[what], plain, strict=True))
         yield Figure("transfers", f"{what}_share", f"{name}, of the plain client's rate", "%", share)
         yield Figure("transfers", f"{what}_memory", f"{name}, memory it takes", "MB", tuple(memory[what]))
@@ -94,8 +103,12 @@ def _transfer(what: str, endpoint: str, access: str, secret: str, source: Path, 
         "plain_upload": plain_upload,
         "plain_download": plain_download,
         "upload": lambda: storage.upload(source, BUCKET, key),
+        "verified_upload": lambda: storage.upload(source, BUCKET, key, sha256=digest),
         "download": lambda: storage.download(BUCKET, key, target),
     }
+    # What the gate did when it looked at the file.
+    with source.open("rb") as file:
+        digest, _ = checksums(file, lambda: None, with_md5=False)
     storage.list_keys(BUCKET, "warming up")
     before, start = _peak(), time.perf_counter()
     acts[what]()

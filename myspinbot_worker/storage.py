@@ -177,14 +177,15 @@ class Storage:
     ) -> Artifact:
         """Keep a file as an object. Memory stays at about one part, whatever the file's size.
 
-        The file is read twice: its checksum has to be known before its first byte is sent.
+        Its checksum has to be known before its first byte is sent: without ``sha256`` the file is read twice.
 
         Args:
             path: The file; must not change meanwhile.
             bucket: A configured bucket.
             key: The object's key; an existing object is replaced.
             content_type: Media type; None guesses it from the key, then the file's name.
-            sha256: What the file's SHA-256 must be (hexadecimal), where somebody has looked at it before.
+            sha256: What the file's SHA-256 must be (hexadecimal), where somebody has looked at it before. If it is
+                another, the upload ends before its last part and leaves no object behind.
             on_progress: Told the sent part before each part and at the end; 0.0 while the file is hashed.
                 What it raises before the last part ends the upload and leaves no object behind.
 
@@ -205,11 +206,8 @@ class Storage:
             if content_type == "application/octet-stream":
                 content_type = guess_content_type(path.name)
         with path.open("rb") as file:
-            outgoing = Outgoing(file, os.fstat(file.fileno()).st_size, f"{bucket}/{key}", on_progress)
-            if sha256 is not None and outgoing.sha256 != sha256:
-                raise ArtifactCorrupt(
-                    f"{path.name} changed after it was verified, before its upload as {bucket}/{key}"
-                )
+            size = os.fstat(file.fileno()).st_size
+            outgoing = Outgoing(file, size, f"{bucket}/{key}", on_progress, sha256)
             return self._send(outgoing, bucket, key, content_type, on_progress)
 
     def upload_bytes(self, data: bytes, bucket: str, key: str, content_type: str | None = None) -> Artifact:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, cast
@@ -106,57 +108,67 @@ def receive(
 
 
 class Outgoing:
-    """Content to upload, measured before its first byte is sent and held against what arrived.
+    """Content to upload, its checksum known before its first byte is sent, and held against what arrived.
 
     Args:
         file: Open, at its beginning; must not change from now on.
         size: Its length in bytes.
         name: The object, for errors.
         on_progress: Told 0.0 while the content is measured, then the sent part before each part.
+        sha256: What somebody who looked at the content before found. A large file is then read once: what is sent is
+            held against it on the way.
+
+    Raises:
+        ArtifactCorrupt: The content is not the one of ``sha256``.
     """
 
-    def __init__(self, file: BinaryIO, size: int, name: str, on_progress: OnProgress | None) -> None:
+    def __init__(
+        self, file: BinaryIO, size: int, name: str, on_progress: OnProgress | None, sha256: str | None = None
+    ) -> None:
         self._file = file
         self._size = size
         self._name = name
         self._on_progress = on_progress
         self._before = fingerprint(file)
-        # An object of several parts has no MD5 to be held against; each part's own checksum goes with it.
-        self._sha256, self._md5 = checksums(
-            file, lambda: on_progress(0.0) if on_progress else None, with_md5=size <= PART_SIZE
-        )
-
-    @property
-    def sha256(self) -> str:
-        """Of the content as it was when it was measured, hexadecimal."""
-        return self._sha256
+        self._md5: str | None = None
+        self._measured = sha256 is None or size <= PART_SIZE
+        if self._measured:
+            # An object of several parts has no MD5 to be held against; each part's own checksum goes with it.
+            found, self._md5 = checksums(
+                file, lambda: on_progress(0.0) if on_progress else None, with_md5=size <= PART_SIZE
+            )
+            if sha256 is not None and found != sha256:
+                raise self._other_content()
+            sha256 = found
+        assert sha256 is not None
+        self._sha256 = sha256
 
     def send(self, client: Minio, bucket: str, key: str, content_type: str) -> None:
         """Upload the content.
 
         Raises:
-            ArtifactCorrupt: The file changed meanwhile.
+            ArtifactCorrupt: The file changed meanwhile, or before.
         """
         self._file.seek(0)
-        source = _Source(self._file, self._size, self._on_progress)
-        try:
-            client.put_object(
-                bucket,
-                key,
-                cast(BinaryIO, source),
-                self._size,
-                content_type=content_type,
-                metadata={SHA256_METADATA: self._sha256},
-                part_size=max(PART_SIZE, -(-self._size // MAX_PARTS)),
-                # One part at a time: memory stays at one part, and progress is what was really sent.
-                num_parallel_uploads=1,
-            )
-        except Exception:
-            # The client aborts the multipart upload before it raises; if that fails, it raises that.
-            if source.interruption is not None:
-                raise source.interruption from None
-            self._check_unchanged()
-            raise
+        with _Source(self._file, self._size, self._on_progress, self._check_content()) as source:
+            try:
+                client.put_object(
+                    bucket,
+                    key,
+                    cast(BinaryIO, source),
+                    self._size,
+                    content_type=content_type,
+                    metadata={SHA256_METADATA: self._sha256},
+                    part_size=max(PART_SIZE, -(-self._size // MAX_PARTS)),
+                    # One part at a time: memory stays at one part, and progress is what was really sent.
+                    num_parallel_uploads=1,
+                )
+            except Exception:
+                # The client aborts the multipart upload before it raises; if that fails, it raises that.
+                if source.interruption is not None:
+                    raise source.interruption from None
+                self._check_unchanged()
+                raise
         self._check_unchanged()
 
     def check_arrived(self, found: Object) -> None:
@@ -176,31 +188,97 @@ class Outgoing:
         if stored is not None and stored != self._sha256:
             raise ArtifactCorrupt(f"{self._name} was replaced by another writer while it was uploaded")
 
+    def _check_content(self) -> Callable[[str], None] | None:
+        """What looks at the checksum of all that was read before the last of it is sent; ``None``: it is known."""
+        if self._measured:
+            return None
+
+        def check(sha256: str) -> None:
+            if sha256 != self._sha256:
+                raise self._other_content()
+
+        return check
+
     def _check_unchanged(self) -> None:
         if fingerprint(self._file) != self._before:
             raise ArtifactCorrupt(f"the file changed while it was uploaded as {self._name}") from None
+
+    def _other_content(self) -> ArtifactCorrupt:
+        return ArtifactCorrupt(f"the file changed after it was verified, before its upload as {self._name}")
 
 
 class _Source(io.RawIOBase):
     """What the client reads an upload through.
 
     It reads a part when the parts before it have been sent, so what was read before is what was sent.
+
+    Args:
+        check: Given the SHA-256 of the content when all of it has been read; what it raises ends the upload before
+            its last part is sent.
     """
 
-    def __init__(self, file: BinaryIO, size: int, on_progress: OnProgress | None) -> None:
+    def __init__(
+        self,
+        file: BinaryIO,
+        size: int,
+        on_progress: OnProgress | None,
+        check: Callable[[str], None] | None = None,
+    ) -> None:
         self._file = file
         self._size = size
         self._sent = 0
         self._on_progress = on_progress
+        self._check = check
+        self._digest = _BackgroundDigest() if check is not None else None
         self.interruption: Exception | None = None
+
+    def close(self) -> None:
+        if self._digest is not None:
+            self._digest.close()
+        super().close()
 
     def read(self, size: int = -1) -> bytes:
         if self._on_progress is not None and self._size:
-            try:
+            with self._interrupting():
                 self._on_progress(min(self._sent / self._size, 1.0))
-            except Exception as exc:
-                self.interruption = exc
-                raise
         data = self._file.read(size)
         self._sent += len(data)
+        if self._digest is not None:
+            self._digest.update(data)
+            if self._sent == self._size and self._check is not None:
+                with self._interrupting():
+                    self._check(self._digest.hexdigest())
         return data
+
+    @contextmanager
+    def _interrupting(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as exc:
+            self.interruption = exc
+            raise
+
+
+class _BackgroundDigest:
+    """A SHA-256 that is made beside its caller, who sends meanwhile what was added last."""
+
+    def __init__(self) -> None:
+        self._digest = hashlib.sha256()
+        self._thread = ThreadPoolExecutor(1, "upload-checksum")
+        self._pending: Future[None] | None = None
+
+    def update(self, data: bytes) -> None:
+        """Add ``data``; what was added before is done with by then, so no more than two pieces are held."""
+        self._wait()
+        self._pending = self._thread.submit(self._digest.update, data)
+
+    def hexdigest(self) -> str:
+        self._wait()
+        return self._digest.hexdigest()
+
+    def close(self) -> None:
+        self._thread.shutdown()
+
+    def _wait(self) -> None:
+        if self._pending is not None:
+            self._pending.result()

@@ -61,17 +61,30 @@ def test_a_file_that_changes_while_it_is_sent(storage: Storage, tmp_path: Path) 
     assert storage.list_keys("output") == []
 
 
-def test_a_file_that_is_not_the_verified_one(storage: Storage, tmp_path: Path) -> None:
+@pytest.mark.parametrize("size", [MIB, 40 * MIB])
+def test_a_file_that_is_not_the_verified_one(storage: Storage, tmp_path: Path, size: int) -> None:
     source = tmp_path / "f"
-    source.write_bytes(b"looked at")
+    source.write_bytes(b"a" * size)
     digest = hashlib.sha256(source.read_bytes()).hexdigest()
     storage.upload(source, "output", "same", sha256=digest)
-    source.write_bytes(b"different")
-    with pytest.raises(
-        ArtifactCorrupt, match="f changed after it was verified, before its upload as output/k"
-    ):
+    assert storage.version("output", "same").checksum == digest
+    with source.open("r+b") as file:
+        file.seek(size - 1)
+        file.write(b"b")
+    with pytest.raises(ArtifactCorrupt, match="changed after it was verified, before its upload as output/k"):
         storage.upload(source, "output", "k", sha256=digest)
     assert storage.list_keys("output") == ["same"]
+
+
+def test_a_large_verified_file_is_read_once(storage: Storage, tmp_path: Path) -> None:
+    source = tmp_path / "f"
+    source.write_bytes(os.urandom(40 * MIB))
+    digest = hashlib.sha256(source.read_bytes()).hexdigest()
+    steps: list[float] = []
+    storage.upload(source, "output", "k", sha256=digest, on_progress=steps.append)
+    assert steps == [0.0, 0.4, 0.8, 1.0]
+    storage.download("output", "k", tmp_path / "back")
+    assert (tmp_path / "back").read_bytes() == source.read_bytes()
 
 
 def test_no_file_to_send(storage: Storage, tmp_path: Path) -> None:
@@ -80,21 +93,23 @@ def test_no_file_to_send(storage: Storage, tmp_path: Path) -> None:
             storage.upload(path, "output", "k")
 
 
+@pytest.mark.parametrize("verified", [False, True])
 @pytest.mark.parametrize("size", [MIB, 40 * MIB])
 def test_a_cancelled_transfer_leaves_nothing(
-    storage: Storage, server: EmbeddedS3, tmp_path: Path, size: int
+    storage: Storage, server: EmbeddedS3, tmp_path: Path, size: int, verified: bool
 ) -> None:
     source = tmp_path / "f"
     source.write_bytes(os.urandom(size))
+    digest = hashlib.sha256(source.read_bytes()).hexdigest() if verified else None
 
     def cancel(fraction: float) -> None:
         if fraction >= 0.4 or size == MIB:
             raise Cancelled("cancelled")
 
     with pytest.raises(Cancelled):
-        storage.upload(source, "output", "k", on_progress=cancel)
+        storage.upload(source, "output", "k", sha256=digest, on_progress=cancel)
     assert storage.list_keys("output") == []
-    storage.upload(source, "output", "k")
+    storage.upload(source, "output", "k", sha256=digest)
     with pytest.raises(Cancelled):
         storage.download("output", "k", tmp_path / "back" / "f", on_progress=cancel)
     assert list((tmp_path / "back").iterdir()) == []
