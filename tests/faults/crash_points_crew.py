@@ -18,7 +18,7 @@ from dramatiq.errors import ConnectionClosed
 from dramatiq.worker import ConsumerThread, WorkerThread
 from redis.backoff import NoBackoff
 
-from myspinbot_worker import broker, ingestor, janitor, reconciler, supervision
+from myspinbot_worker import broker, consumer, ingestor, janitor, reconciler, supervision
 from myspinbot_worker.capability import Payload, Registry, Retry, capability
 from myspinbot_worker.completion import Completion
 from myspinbot_worker.errors import StorageUnavailable
@@ -82,9 +82,9 @@ def hurry() -> None:
         (supervision, "_RENEW_SECONDS", 0.0),
         (janitor, "clear", lambda storage, litter: 0),  # there is no storage here
         (ingestor, "BLOCK_SECONDS", SHORT),
-        (broker, "BLOCK_SECONDS", SHORT),
+        (consumer, "BLOCK_SECONDS", SHORT),
         (broker, "_PAUSED_SECONDS", float(LATE)),
-        (broker, "_RECONNECTING", NoBackoff()),
+        (consumer, "_RECONNECTING", NoBackoff()),
         (broker, "_CLOCK_SECONDS", float(LATE)),
         (broker, "_BEATS_A_TIMEOUT", 1 / LATE),
         (reconciler, "_GONE_SECONDS", 0.0),
