@@ -110,10 +110,10 @@ def test_a_long_chain_is_no_cycle_and_costs_no_stack() -> None:
 
 def test_a_huge_text_is_refused_before_it_is_parsed() -> None:
     text = b"[" + b"1," * 50_000_000 + b"1]"
-    began = time.perf_counter()
+    began = time.process_time()
     problem = one_refused(lambda: parse_prompt(text))
     # Parsing it takes seconds.
-    assert time.perf_counter() - began < 0.1
+    assert time.process_time() - began < 0.1
     assert "more than the 8388608 bytes of comfyui.max_workflow_bytes" in problem["problem"]
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -63,9 +62,7 @@ def text_of(storage: Storage, done: dict[str, Any], farm: Farm) -> str:
 def test_a_repeated_job_takes_no_device_and_has_objects_of_its_own(reusing: Farm, storage: Storage) -> None:
     first = render(reusing, seconds=1.5)
     storage.upload_bytes(b"a face", "input", "reuse/copy.png")
-    started = time.monotonic()
     second = render(reusing, {"currentProgress": 0.25}, seconds=1.5, source="input/reuse/copy.png")
-    assert time.monotonic() - started < 1.5
     assert rendered(reusing) == 1
     one, other = first["output"]["picture"], second["output"]["picture"]
     assert one["key"] != other["key"]
