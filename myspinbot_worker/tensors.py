@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .errors import BadMedia, EngineUnavailable
+from .media.source import audio_of
 from .media_limits import media_limits
 
 if TYPE_CHECKING:
@@ -139,9 +140,7 @@ def load_audio(path: Path, *, name: str) -> tuple[torch.Tensor, int]:
     }
     try:
         with av.open(f"file:{path.absolute()}", options=options) as container:
-            if not container.streams.audio:
-                raise BadMedia(f"{name} holds no sound")
-            stream = container.streams.audio[0]
+            stream = audio_of(container, name)
             rate = stream.rate
             if stream.duration is not None and stream.time_base is not None:
                 limits.check_length(name, float(stream.duration * stream.time_base))

@@ -22,7 +22,7 @@ from myspinbot_worker.media.mp4 import (
     swscale_matrix,
 )
 from myspinbot_worker.media.sound_track import Accompaniment
-from myspinbot_worker.media.source import open_media, video_of
+from myspinbot_worker.media.source import open_media, sounds_of, video_of
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -244,7 +244,7 @@ def _padded(frame: VideoFrame, matrix: int) -> VideoFrame:
 def _heard(sound: Path) -> Fraction | None:
     """When (s) the first sample is heard: encoders put some before it that players skip. ``None``: no sound."""
     with open_media(sound, _SOUND) as reader:
-        for stream in reader.streams.audio[:1]:
+        for stream in sounds_of(reader)[:1]:
             for frame in reader.decode(stream):
                 if frame.samples:
                     return (frame.pts or 0) * (frame.time_base or Fraction(0))

@@ -12,7 +12,7 @@ from myspinbot_worker.media.completeness import missing_bytes
 from myspinbot_worker.media.facts import AudioFacts, ImageFacts, Probe, VideoFacts
 from myspinbot_worker.media.level import Loudness
 from myspinbot_worker.media.pictures import Pictures, is_flat, thumbnail
-from myspinbot_worker.media.source import MEDIA_FORMATS, open_media, video_of
+from myspinbot_worker.media.source import MEDIA_FORMATS, open_media, sounds_of, video_of
 from myspinbot_worker.media_limits import MediaLimits, media_limits
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def _streams(
 ) -> tuple[VideoFacts | None, AudioFacts | None, int]:
     """Pictures, sound, and how much of both is damaged."""
     video = _video(container, what)
-    audio = container.streams.audio[0] if container.streams.audio else None
+    audio = next(iter(sounds_of(container)), None)
     if video is None and audio is None:
         raise BadMedia(f"{what} holds neither video nor sound")
     pictures = Pictures(video) if video is not None else None

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
+from myspinbot_worker.media.source import audio_of
+
 if TYPE_CHECKING:
     from av.audio.stream import AudioStream
     from av.container import InputContainer, OutputContainer
@@ -81,7 +83,7 @@ class Accompaniment:
         origin: Fraction | None = None,
         keeps: frozenset[str] = PLAYABLE,
     ) -> None:
-        source = reader.streams.audio[0]
+        source = audio_of(reader, "the sound")
         self._track = SoundTrack(source, output, keeps)
         self._packets = _moved(reader, source, origin)
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from myspinbot_worker.errors import BadMedia
 from myspinbot_worker.extras import packages_of
@@ -14,6 +14,7 @@ from myspinbot_worker.media_limits import MediaLimits, media_limits
 if TYPE_CHECKING:
     from av.audio.stream import AudioStream
     from av.container import InputContainer
+    from av.stream import Stream
     from av.video.stream import VideoStream
 
 # Only formats that are one self-contained file. Playlists (HLS, DASH, concat) can name further files and
@@ -23,6 +24,8 @@ MEDIA_FORMATS = (
 )
 
 _MICROSECONDS = 1_000_000
+
+S = TypeVar("S", bound="Stream")
 
 
 @contextmanager
@@ -73,7 +76,7 @@ def _check_claims(container: InputContainer, what: str, limits: MediaLimits) -> 
     for stream in container.streams:
         if stream.duration is not None and stream.time_base is not None:
             limits.check_length(what, float(stream.duration * stream.time_base))
-    for video in container.streams.video:
+    for video in _known(container.streams.video):
         limits.check_size(what, video.width, video.height)
         video.codec_context.options = {"max_pixels": str(limits.image_pixels)}
 
@@ -82,11 +85,11 @@ def video_of(container: InputContainer, what: str) -> VideoStream:
     """The file's video stream; a cover picture in a music file is none.
 
     Raises:
-        BadMedia: There is no video stream.
+        BadMedia: There is no video stream of a codec that is known here.
     """
     from av.stream import Disposition
 
-    for stream in container.streams.video:
+    for stream in _known(container.streams.video):
         if not stream.disposition & Disposition.attached_pic:
             return stream
     raise BadMedia(f"{what} holds no video")
@@ -96,11 +99,21 @@ def audio_of(container: InputContainer, what: str) -> AudioStream:
     """The file's first audio stream.
 
     Raises:
-        BadMedia: There is no audio stream.
+        BadMedia: There is no audio stream of a codec that is known here.
     """
-    if not container.streams.audio:
-        raise BadMedia(f"{what} holds no sound")
-    return container.streams.audio[0]
+    for stream in sounds_of(container):
+        return stream
+    raise BadMedia(f"{what} holds no sound")
+
+
+def sounds_of(container: InputContainer) -> list[AudioStream]:
+    """The file's audio streams of codecs that are known here."""
+    return _known(container.streams.audio)
+
+
+def _known(streams: Iterable[S]) -> list[S]:
+    # PyAV hands out a stream of an unknown codec, and nothing can be asked of it.
+    return [stream for stream in streams if stream.codec_context is not None]
 
 
 def require_audio(path: Path, what: str) -> None:

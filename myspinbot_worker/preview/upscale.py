@@ -17,7 +17,7 @@ from myspinbot_worker.extras import packages_of
 from myspinbot_worker.media.clock import Clock
 from myspinbot_worker.media.mp4 import add_h264, as_yuv, carry_shape, create_mp4, matrix_of, swscale_matrix
 from myspinbot_worker.media.sound_track import SoundTrack
-from myspinbot_worker.media.source import open_media, video_of
+from myspinbot_worker.media.source import open_media, sounds_of, video_of
 from myspinbot_worker.media_limits import media_limits
 from myspinbot_worker.preview.super_resolution import SuperResolution
 
@@ -94,7 +94,7 @@ class RealEsrganUpscaler:
                 writer, 2 * first.width, 2 * first.height, clock.rate, clock.time_base, matrix
             )
             carry_shape(first, video, pictures)
-            sounds = reader.streams.audio[:1]
+            sounds = sounds_of(reader)[:1]
             tracks = {stream.index: SoundTrack(stream, writer) for stream in sounds}
             length = _length(video, reader.duration)
             in_work: deque[tuple[VideoFrame, Future[NDArray[np.uint8]]]] = deque()

@@ -18,6 +18,7 @@ import pytest
 from myspinbot_worker.errors import BadMedia
 from myspinbot_worker.media.level import FLOOR_DB
 from myspinbot_worker.media.probe import probe
+from myspinbot_worker.media.source import require_audio
 from myspinbot_worker.media_limits import MediaLimits
 from tests.preview.clips import NTSC, Image, photo, sliding, tone, write_clip, write_wav
 
@@ -34,6 +35,19 @@ print(sorted({"av", "numpy", "PIL"} & set(sys.modules)))
 """
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "[]"
+
+
+def test_streams_of_unknown_codecs(moving: list[Image], tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "a.mkv", moving, sound_seconds=1.0)
+    path.write_bytes(path.read_bytes().replace(b"V_MPEG4/ISO/AVC", b"V_MPEG4/ISO/ZZZ"))
+    found = probe(path)
+    assert found.video is None
+    assert found.audio is not None
+    path.write_bytes(path.read_bytes().replace(b"A_AAC", b"A_ZZZ"))
+    with pytest.raises(BadMedia, match="the file holds neither video nor sound"):
+        probe(path, "the file")
+    with pytest.raises(BadMedia, match="the speech holds no sound"):
+        require_audio(path, "the speech")
 
 
 def test_a_video(moving: list[Image], tmp_path: Path) -> None:
@@ -193,6 +207,7 @@ import resource, sys
 from pathlib import Path
 from typing import cast
 from myspinbot_worker.media.probe import probe
+from myspinbot_worker.media.source import require_audio
 peaks = []
 for source in sys.argv[1:]:
     probe(Path(source))
