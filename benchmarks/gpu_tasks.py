@@ -16,6 +16,7 @@ import redis
 from myspinbot_worker.capability import Payload, capability
 from myspinbot_worker.task import Task
 
+MODELS = ("benchmark.one", "benchmark.two", "benchmark.three")
 RECORD = "benchmark:device"
 """List: of each task the service, when it began, and when it took and gave back the device (s)."""
 
@@ -57,19 +58,19 @@ def _work(task: Task, params: Durations) -> Nothing:
     return Nothing()
 
 
-@capability("benchmark.one", kind="gpu")
+@capability(MODELS[0], kind="gpu")
 def one(task: Task, params: Durations, given: Nothing) -> Nothing:
     """Work with a first model."""
     return _work(task, params)
 
 
-@capability("benchmark.two", kind="gpu")
+@capability(MODELS[1], kind="gpu")
 def two(task: Task, params: Durations, given: Nothing) -> Nothing:
     """Work with a second model."""
     return _work(task, params)
 
 
-@capability("benchmark.three", kind="gpu")
+@capability(MODELS[2], kind="gpu")
 def three(task: Task, params: Durations, given: Nothing) -> Nothing:
     """Work with a third model."""
     return _work(task, params)

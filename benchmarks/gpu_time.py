@@ -11,11 +11,10 @@ from typing import Any
 
 from . import jobs
 from .figures import Figure
-from .gpu_tasks import RECORD
+from .gpu_tasks import MODELS, RECORD
 from .stage import Stage
 
 FETCH, COMPUTE, UPLOAD = 0.2, 0.5, 0.2
-MODELS = ("bench.one", "bench.two", "bench.three")
 LOAD, WORK = 1.0, 0.3
 WINDOW = 32
 

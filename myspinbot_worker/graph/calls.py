@@ -11,7 +11,6 @@ from ..keys import Keys, NodeRef
 from ..keys import job as job_key
 from .messages import Messages
 from .plan import Plan, State, failing, handlers, progress, propagate_skips, startable, unsatisfied
-from .replies import ready_node
 from .transitions import Arrival, Limits, ReadyNode, Result, StreamNames, Taking
 
 Call = tuple[list[str], list[Any]]
@@ -22,7 +21,7 @@ NODES_A_CALL = 500
 
 
 class Calls:
-    """Makes the calls of one farm's scripts; ``routes`` is the queue of every service that messages can be sent to."""
+    """Makes the calls of one farm's scripts."""
 
     def __init__(self, keys: Keys, streams: StreamNames, messages: Messages, limits: Limits) -> None:
         self.keys = keys
@@ -35,7 +34,11 @@ class Calls:
     def admit(
         self, arrival: Arrival, routes: Mapping[str, str], *, keep_going: bool
     ) -> tuple[Call, list[ReadyNode]]:
-        """The call, and the nodes that are ready if it admits."""
+        """The call, and the nodes that are ready if it admits.
+
+        Args:
+            routes: The queue of every service that messages can be sent to; the run keeps it.
+        """
         entry, document, plan = arrival.entry, arrival.document, arrival.plan
         job, keys = document.workflow_id, self.keys
         states = propagate_skips(plan, [node.state for node in plan.nodes])
@@ -89,8 +92,8 @@ class Calls:
             keys.counters,
         ]
         nodes = [
-            ready_node(NodeRef(entry, index, job), 1, plan.nodes[index].service, plan.nodes[index].id, routes)
-            for index in ready
+            ReadyNode(NodeRef(entry, node.index, job), 1, node.service, node.id, sent=node.service in routes)
+            for node in (plan.nodes[index] for index in ready)
         ]
         return (touched, args), [] if halted else nodes
 
@@ -138,7 +141,7 @@ class Calls:
             ],
         )
 
-    def settle(self, ref: NodeRef, token: int, result: Result, routes: Mapping[str, str]) -> Call:
+    def settle(self, ref: NodeRef, token: int, result: Result) -> Call:
         keys = self.keys
         return (
             [
@@ -165,7 +168,6 @@ class Calls:
                 self.limits.elsewhere_ms,
                 int(result.littered),
                 keys.broker,
-                self._route_text(routes),
                 int(result.first),
                 result.reused,
             ],
@@ -193,11 +195,9 @@ class Calls:
             ],
         )
 
-    def advance(
-        self, ref: NodeRef, token: int, result: Result, taking: Taking, routes: Mapping[str, str]
-    ) -> Call:
+    def advance(self, ref: NodeRef, token: int, result: Result, taking: Taking) -> Call:
         """``settle`` and ``take`` in one: the first one's arguments are counted."""
-        settle_keys, settle_args = self.settle(ref, token, result, routes)
+        settle_keys, settle_args = self.settle(ref, token, result)
         take_keys, take_args = self.take(taking)
         return [*settle_keys, *take_keys], [len(settle_args), *settle_args, *take_args]
 
@@ -302,7 +302,7 @@ class Calls:
         """For the scripts; services are declared once and never changed."""
         text = self._route_texts.get(len(routes))
         if text is None:
-            text = self._route_texts[len(routes)] = json.dumps(routes)
+            text = self._route_texts[len(routes)] = json.dumps(routes, separators=(",", ":"))
         return text
 
     def _taking_keys(self, queue: str, process: str) -> list[str]:

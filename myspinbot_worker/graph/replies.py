@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from ..keys import NodeRef
 from .transitions import Claim, Expired, ReadyNode, Refused, Settled, Taken
-
-
-def ready_node(ref: NodeRef, token: int, service: str, node_id: str, routes: Mapping[str, str]) -> ReadyNode:
-    """A ready node whose message was sent in the same step if its service has a route."""
-    return ReadyNode(ref, token, service, node_id, sent=service in routes)
 
 
 def claimed(ref: NodeRef, reply: Sequence[Any]) -> Claim | Refused:
@@ -25,10 +20,10 @@ def claimed(ref: NodeRef, reply: Sequence[Any]) -> Claim | Refused:
     )  # fmt: skip
 
 
-def settled(ref: NodeRef, reply: Sequence[Any], routes: Mapping[str, str]) -> Settled:
+def settled(ref: NodeRef, reply: Sequence[Any]) -> Settled:
     ready = tuple(
-        ready_node(NodeRef(ref.entry, int(index), ref.job), int(token), service, node_id, routes)
-        for index, token, service, node_id in _chunks(reply[2:], 4)
+        ReadyNode(NodeRef(ref.entry, int(index), ref.job), int(token), service, node_id, sent=bool(sent))
+        for index, token, service, node_id, sent in _chunks(reply[2:], 5)
     )
     return Settled(reply[0], len(reply) > 1 and bool(reply[1]), ready)
 

@@ -41,7 +41,8 @@ class RunStore:
 
     Args:
         client: Must decode responses (``decode_responses=True``).
-        routes: The queue of every service, as the scripts that make nodes ready send their messages.
+        routes: The queue of every service: the scripts that make nodes of a run ready send their messages by what it
+            was when the run was admitted.
     """
 
     def __init__(
@@ -167,9 +168,7 @@ class RunStore:
             reused: JSON text that says whose result a completed node took; empty if it is its own.
         """
         result = Result(outcome, text, delay_ms, charge, exhausted, littered, first, reused)
-        routes = self._routes()
-        reply = self._run("settle", *self._calls.settle(ref, token, result, routes))
-        return replies.settled(ref, reply, routes)
+        return replies.settled(ref, self._run("settle", *self._calls.settle(ref, token, result)))
 
     def advance(
         self, ref: NodeRef, token: int, result: Result, taking: Taking, client: Any
@@ -179,10 +178,9 @@ class RunStore:
         Args:
             client: Decodes responses, and sends nothing again by itself: :attr:`.Taking.again` must say so.
         """
-        routes = self._routes()
-        call = self._calls.advance(ref, token, result, taking, routes)
+        call = self._calls.advance(ref, token, result, taking)
         settled, taken = self._run("advance", *call, client)
-        return replies.settled(ref, settled, routes), replies.taken(taken)
+        return replies.settled(ref, settled), replies.taken(taken)
 
     def take(self, taking: Taking, client: Any) -> Taken | None:
         """Take a queue's next message and claim its node; ``client`` as for :meth:`advance`."""

@@ -73,7 +73,7 @@ flush(run, fields)
 flush(payload, payloads)
 redis.call('HSET', run, 'entry', entry, 'digest', ARGV[4], 'seen', ARGV[5], 'created', ARGV[6], 'size', count,
   'keep', ARGV[10], 'failing', ARGV[12], 'progress', ARGV[13], 'over', over,
-  'queued', queued, 'running', 0, 'admitted', now)
+  'queued', queued, 'running', 0, 'admitted', now, 'routes', ARGV[17])
 redis.call('SET', graph, ARGV[7])
 redis.call('HSET', KEYS[5], entry, job)
 redis.call('HINCRBY', KEYS[10], 'admitted', 1)

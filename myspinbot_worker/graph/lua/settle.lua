@@ -8,14 +8,14 @@
 --      12 what a start that did not complete costs its node: a an attempt, x a lost worker, "" nothing
 --      13 worker that must leave the node to others for a while, or ""   14 how long (ms)
 --      15 whether objects may be in storage that no graph will name (0|1)
---      16 namespace of Dramatiq's keys  17 queue by service (JSON)  18 whether to send before what waits (0|1)
---      19 whose result a completed node took (JSON text), or ""
--- Returns {"ok", over (0|1), then for each node that became ready: index, its next token, service, id}
+--      16 namespace of Dramatiq's keys  17 whether to send before what waits (0|1)
+--      18 whose result a completed node took (JSON text), or ""
+-- Returns {"ok", over (0|1), then for each node that became ready: index, its next token, service, id, sent (0|1)}
 --       | {"already", over} this start's result was recorded before | {"fenced"} another start is newer
 --       | {"gone"} the run has ended
 local run, i, outcome, job = KEYS[1], ARGV[2], ARGV[4], ARGV[7]
 local r = redis.call('HMGET', run, 'entry', 's:' .. i, 't:' .. i, 'over', 'progress', 'cancelled', 'failing', 'keep',
-  'g:' .. i)
+  'g:' .. i, 'routes')
 if r[1] ~= ARGV[1] then return {'gone'} end
 if r[3] ~= ARGV[3] or r[2] ~= 'R' then
   if r[3] == ARGV[3] and (r[2] == 'C' or r[2] == 'F') then return {'already', tonumber(r[4])} end
@@ -36,7 +36,7 @@ if ARGV[12] ~= '' and not spared then
   redis.call('HINCRBY', run, ARGV[12] .. ':' .. i, 1)
 end
 if ARGV[12] == 'x' then redis.call('HINCRBY', KEYS[6], 'redeliveries', 1) end
-if ARGV[19] and ARGV[19] ~= '' then redis.call('HSET', KEYS[2], 'm:' .. i, ARGV[19]) end
+if ARGV[18] ~= '' then redis.call('HSET', KEYS[2], 'm:' .. i, ARGV[18]) end
 if ARGV[15] == '1' then redis.call('HSET', run, 'u:' .. i, 1) end
 if ARGV[13] ~= '' then redis.call('HSET', run, 'z:' .. i, ARGV[13], 'y:' .. i, now + tonumber(ARGV[14])) end
 
@@ -107,7 +107,9 @@ elseif not halted then
   table.sort(ready)
   local later = outcome == 'Q' and tonumber(ARGV[6]) > 0
   local delay = later and tonumber(ARGV[6]) or tonumber(ARGV[8])
-  local sending = {ARGV[1], job, now, ARGV[16], ARGV[17], ARGV[18]}
+  -- Runs of older versions have none: whoever asked sends.
+  local routes_text, routes = r[10] or '{}', nil
+  local sending = {ARGV[1], job, now, ARGV[16], routes_text, ARGV[17]}
   for _, index in ipairs(ready) do
     redis.call('ZADD', KEYS[4], now + delay, member(index))
     if not later then
@@ -119,6 +121,8 @@ elseif not halted then
       reply[#reply + 1] = next_token
       reply[#reply + 1] = node[2]
       reply[#reply + 1] = node[3]
+      routes = routes or cjson.decode(routes_text)
+      reply[#reply + 1] = routes[node[2]] and 1 or 0
     end
   end
   if #sending > 6 then send({run}, sending) end
