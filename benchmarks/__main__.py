@@ -104,10 +104,10 @@ def main(quick: bool, only: tuple[str, ...], json_file: Path | None, plot_file: 
         if figures:
             _print(figures)
             _print_goals(judge(figures))
-        if plot_file is not None:
-            plot(figures, plot_file)
-        if json_file is not None:
-            json_file.write_text(json.dumps(_report(figures, quick), indent=1) + "\n", encoding="utf-8")
+            if json_file is not None:
+                json_file.write_text(json.dumps(_report(figures, quick), indent=1) + "\n", encoding="utf-8")
+    if plot_file is not None:
+        plot(figures, plot_file)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

@@ -153,6 +153,8 @@ class Stage:
             "FARM_SERVER_PORT": "0",
             "FARM_METRICS_PORT": "0",
             "FARM_LOG_LEVEL": "INFO",
+            # More than any benchmark opens at one time.
+            "FARM_MAX_OPEN_RUNS": "100000",
             "FARM_ACTOR_MODULES": "benchmarks.marks,benchmarks.gpu_tasks",
             # Never asked: the no-op task stores nothing.
             "MINIO_ENDPOINT": "127.0.0.1:9",
