@@ -4,7 +4,7 @@ A task may hang in C code, hold the GIL, eat all memory or end the process it ru
 lease, the Redis connection and the deadline; a runner has the code, the models and the device, and can be
 killed. It serves one attempt a lane, each in a thread of its own.
 
-    python -m myspinbot_worker.runner <worker's process id> <cpu or gpu> <lane's file descriptor>...
+    python -m myspinbot_worker.runner <worker's process id> <cpu or gpu> <lane's two file descriptors>...
 """
 
 from __future__ import annotations
@@ -21,13 +21,14 @@ from contextlib import suppress
 from multiprocessing.connection import Connection
 from queue import Empty, SimpleQueue
 from selectors import EVENT_READ, DefaultSelector
-from typing import Literal
+from typing import Any, Literal
 
 from .artifact_cache import CachedFetch
 from .attempt import Outcome, outcome_of_error, run_attempt
 from .capability import Capability, Kind
 from .comfy import engines as comfy_engines
 from .farm import Farm
+from .graph.transitions import AttemptId
 from .memory import Memory, run_within_memory
 from .redaction import redact_logs
 from .reuse_attempt import Reuse, context_of
@@ -36,7 +37,6 @@ from .runner_messages import (
     Data,
     Finished,
     FromRunner,
-    FromWorker,
     Interrupt,
     Kept,
     KnownResult,
@@ -47,8 +47,10 @@ from .runner_messages import (
     Ready,
     Start,
     Stop,
+    ToAttempt,
     Uploads,
     UsesDevice,
+    send,
 )
 from .serving import engines_of, free_engines, missing_services
 from .task import DeviceUse, StopReason, Task, stop_error
@@ -66,12 +68,12 @@ class Interrupted(BaseException):
 class Lane:
     """One attempt at a time, in a thread of its own; the channel of its task."""
 
-    def __init__(self, connection: Connection[FromRunner, FromWorker], farm: Farm, memory: Memory) -> None:
-        self.connection = connection
-        self.stop_reason: StopReason | None = None
+    def __init__(self, connection: Connection[FromRunner, Start], farm: Farm, memory: Memory) -> None:
+        self._connection = connection
         self._farm = farm
         self._memory = memory
-        self._starts: SimpleQueue[Start] = SimpleQueue()
+        self._attempt: AttemptId | None = None
+        self._stop: Stop | None = None
         self._answers: SimpleQueue[KnownResult] = SimpleQueue()
         # Also held while sending: half a message would end the conversation.
         self._interruptible = threading.Lock()
@@ -82,24 +84,26 @@ class Lane:
 
     # Called by the thread that listens to the worker.
 
-    def handle(self, message: FromWorker) -> None:
+    def handle(self, message: ToAttempt) -> None:
         match message:
-            case Start():
-                self.stop_reason = None
-                self._starts.put(message)
-            case Stop(reason):
-                self.stop_reason = reason
+            case Stop():
+                self._stop = message
             case KnownResult():
                 self._answers.put(message)
-            case Interrupt():
-                self._interrupt()
+            case Interrupt(attempt):
+                self._interrupt(attempt)
 
-    def _interrupt(self) -> None:
+    def _interrupt(self, attempt: AttemptId) -> None:
         with self._interruptible:
-            if self._running:
+            if self._running and self._attempt == attempt:
                 _raise_in(self._thread, Interrupted)
 
     # The channel; called by the task.
+
+    @property
+    def stop_reason(self) -> StopReason | None:
+        # One that came late was for the attempt before.
+        return self._stop.reason if self._stop is not None and self._stop.attempt == self._attempt else None
 
     def progress(self, fraction: float) -> None:
         self._send(Progress(fraction))
@@ -140,16 +144,24 @@ class Lane:
 
     def _send(self, message: FromRunner) -> None:
         with self._interruptible:
-            self.connection.send(message)
+            send(self._connection, message)
 
     # The thread of the tasks.
 
     def _work(self) -> None:
-        while True:
-            start = self._starts.get()
-            capability = self._farm.registry.get(start.claim.service)
-            assert capability is not None  # the worker looked it up in the same registry
-            self._send(Finished(self._outcome(capability, start)))
+        try:
+            while True:
+                start = self._connection.recv()
+                capability = self._farm.registry.get(start.claim.service)
+                assert capability is not None  # the worker looked it up in the same registry
+                self._attempt = start.claim.attempt
+                self._send(Finished(self._outcome(capability, start)))
+        except (EOFError, ConnectionError):
+            return
+        except BaseException:
+            log.exception("a lane of this runner is broken")
+            # The worker waits for the attempt's end, and learns of it by the runner's.
+            os._exit(1)
 
     def _outcome(self, capability: Capability, start: Start) -> Outcome:
         claim, settings = start.claim, self._farm.settings
@@ -216,24 +228,23 @@ def _die_with(worker: int) -> None:
         sys.exit("the worker is gone")
 
 
-def serve(
-    farm: Farm, connections: Sequence[Connection[FromRunner, FromWorker]], missing: Mapping[str, str]
-) -> None:
+def serve(farm: Farm, connections: Sequence[Connection[Any, Any]], missing: Mapping[str, str]) -> None:
     """Run attempts until the worker closes a lane.
 
     Args:
+        connections: Two of every lane: for attempts, and for what is said to one that runs.
         missing: Service → why it cannot run here.
     """
     memory = Memory((lambda: free_engines(farm.settings),))
-    lanes = [Lane(connection, farm, memory) for connection in connections]
-    connections[0].send(Ready(missing))
+    send(connections[0], Ready(missing))
     with DefaultSelector() as selector:
-        for lane in lanes:
-            selector.register(lane.connection, EVENT_READ, lane)
+        for attempts, control in zip(connections[::2], connections[1::2], strict=True):
+            selector.register(control, EVENT_READ, (control, Lane(attempts, farm, memory)))
         while True:
             for ready, _ in selector.select():
+                control, lane = ready.data
                 try:
-                    ready.data.handle(ready.data.connection.recv())
+                    lane.handle(control.recv())
                 except (EOFError, ConnectionError):
                     return
 

@@ -19,10 +19,11 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from math import ceil
 from multiprocessing.connection import Connection
+from typing import Any
 
 from .capability import Kind
 from .errors import FarmError
-from .runner_messages import FromRunner, FromWorker, Ready, UsesDevice
+from .runner_messages import FromRunner, FromWorker, Ready, Start, ToAttempt, UsesDevice, send
 
 log = logging.getLogger(__name__)
 
@@ -49,9 +50,15 @@ class RunnerUnavailable(FarmError):
 class Lane:
     """The worker's end of one lane; used by one attempt at a time."""
 
-    def __init__(self, runner: Runner, connection: Connection[FromWorker, FromRunner]) -> None:
+    def __init__(
+        self,
+        runner: Runner,
+        connection: Connection[Start, FromRunner],
+        control: Connection[ToAttempt, Any],
+    ) -> None:
         self.runner = runner
         self._connection = connection
+        self._control = control
         self._poll = select.poll()
         self._poll.register(connection.fileno(), select.POLLIN)
         self.busy = False
@@ -65,7 +72,7 @@ class Lane:
     def send(self, message: FromWorker) -> None:
         """Tell the runner; a dead one is found out by :meth:`receive`."""
         with suppress(ConnectionError):
-            self._connection.send(message)
+            send(self._connection if isinstance(message, Start) else self._control, message)
 
     def receive(self, timeout: float) -> FromRunner | None:
         """What the runner says next, ``None`` if nothing within ``timeout`` seconds.
@@ -90,6 +97,7 @@ class Lane:
 
     def close(self) -> None:
         self._connection.close()
+        self._control.close()
 
 
 class Runner:
@@ -101,7 +109,7 @@ class Runner:
     """
 
     def __init__(self, count: int, *, gpu: bool = False) -> None:
-        pairs = [socket.socketpair() for _ in range(count)]
+        pairs = [socket.socketpair() for _ in range(2 * count)]
         theirs = [child.fileno() for _, child in pairs]
         self._process = subprocess.Popen(
             [
@@ -116,7 +124,8 @@ class Runner:
         )
         for _, child in pairs:
             child.close()
-        self.lanes = [Lane(self, Connection(parent.detach())) for parent, _ in pairs]
+        ours: list[Connection[Any, Any]] = [Connection(parent.detach()) for parent, _ in pairs]
+        self.lanes = [Lane(self, *two) for two in zip(ours[::2], ours[1::2], strict=True)]
         self._ending = threading.Lock()
         self.killed_for: Lane | None = None
         self.missing: Mapping[str, str] = {}

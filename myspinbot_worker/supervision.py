@@ -205,9 +205,9 @@ class Supervisor:
             )
         match step:
             case Rung.TOLD:
-                lane.send(Stop(reason))
+                lane.send(Stop(claim.attempt, reason))
             case Rung.INTERRUPTED:
-                lane.send(Interrupt())
+                lane.send(Interrupt(claim.attempt))
             case Rung.KILLED:
                 lane.runner.kill(lane)
 

@@ -101,6 +101,10 @@ class ReadyNode:
     sent: bool = False
 
 
+AttemptId = tuple[NodeRef, int]
+"""Which start of which node."""
+
+
 @dataclass(frozen=True)
 class Claim:
     """A started node, and everything needed to run it; payloads are JSON text, ``None`` where absent.
@@ -128,6 +132,10 @@ class Claim:
     retries: str | None
     outputs: tuple[str | None, ...]
     exhausted: str = ""
+
+    @property
+    def attempt(self) -> AttemptId:
+        return self.ref, self.token
 
 
 @dataclass(frozen=True, slots=True)

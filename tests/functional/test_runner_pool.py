@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from myspinbot_worker.attempt import Outcome
-from myspinbot_worker.runner_messages import Finished, Start
+from myspinbot_worker.runner_messages import Finished, Interrupt, Progress, Start, Stop
 from myspinbot_worker.runner_pool import Lane, RunnerDied, RunnerPool, RunnerUnavailable
 from tests.unit.attempts import claim
 
@@ -80,6 +80,21 @@ def test_garbage_on_a_lane_ends_its_runner(pool: RunnerPool, tmp_path: Path) -> 
         with pytest.raises(RunnerDied):
             finished(lane)
         assert not lane.runner.alive
+
+
+def test_what_comes_late_for_one_attempt_does_not_stop_the_next(pool: RunnerPool, tmp_path: Path) -> None:
+    """It goes another way than attempts do, so it may arrive after the next one."""
+    with pool.lend("cpu") as lane:
+        start(lane, tmp_path, steps=20, seconds=1)
+        assert isinstance(lane.receive(PATIENCE), Progress)
+        gone = (DUMMY.ref, DUMMY.token - 1)
+        lane.send(Stop(gone, "cancelled"))
+        lane.send(Interrupt(gone))
+        assert finished(lane).kind == "completed"
+        start(lane, tmp_path, steps=20, seconds=20)
+        assert isinstance(lane.receive(PATIENCE), Progress)
+        lane.send(Stop(DUMMY.attempt, "cancelled"))
+        assert finished(lane).code == "cancelled"
 
 
 def test_a_runner_that_cannot_start_is_an_error_that_says_so(

@@ -150,13 +150,13 @@ def test_an_attempt_that_does_not_listen_is_killed(answer: str, code: str) -> No
     outcome = supervise(lane, Told(answer))
     assert (outcome.kind, code_of(outcome)) == ("failed", code)
     assert json.loads(outcome.text)["details"]["stopped"] == "killed"
-    assert lane.heard[1:] == [Stop(answer), Interrupt(), "kill"]  # type: ignore[arg-type]
+    assert lane.heard[1:] == [Stop(claim().attempt, answer), Interrupt(claim().attempt), "kill"]  # type: ignore[arg-type]
 
 
 def test_one_that_runs_for_too_long_too() -> None:
     lane = ScriptedLane([])
     assert code_of(supervise(lane, limit=1e-9)) == "timeout"
-    assert lane.heard[1:] == [Stop("timeout"), Interrupt(), "kill"]
+    assert lane.heard[1:] == [Stop(claim().attempt, "timeout"), Interrupt(claim().attempt), "kill"]
 
 
 def test_waiting_for_the_device_is_not_its_time() -> None:
