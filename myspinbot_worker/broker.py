@@ -19,7 +19,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import dramatiq
 import redis
@@ -29,6 +29,9 @@ from dramatiq.common import current_millis, dq_name
 from .consumer import MESSAGE_ID, Delivered, FarmConsumer
 from .graph.transitions import Claim
 from .slots import Slots
+
+if TYPE_CHECKING:
+    from .running import Running
 
 T = TypeVar("T")
 
@@ -81,6 +84,8 @@ class FarmBroker(RedisBroker):
         """Held from a message's leaving its queue until it is in hand: what is in neither was lost with a reply."""
         self.give_back: Callable[[Claim], object] = lambda claim: None
         """Told of a node that was claimed with its message, which nobody will work on here."""
+        self.abandon: Callable[[Running], object] = lambda running: None
+        """Ends an attempt that was begun, which nobody will watch over."""
         self.take_claimed: Callable[[str, bool], tuple[bool, Delivered | None]] | None = None
         """See :meth:`.relay.Relay.first`; without one, messages come without a claim."""
         self._relaying = 0

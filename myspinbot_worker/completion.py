@@ -10,11 +10,10 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, suppress
 from dataclasses import asdict
-from pathlib import Path
 from typing import TypeVar
 from uuid import uuid4
 
@@ -25,7 +24,6 @@ from dramatiq.middleware import SkipMessage
 from . import boot
 from .artifact_keys import attempt_folder, steps_folder
 from .attempt import Outcome, outcome_elsewhere
-from .capability import Kind
 from .consumer import MESSAGE_ID, Delivered
 from .dispatcher import Dispatcher
 from .errors import StorageError
@@ -39,9 +37,9 @@ from .offering import Offering
 from .redaction import redact_logs
 from .redis_clients import Stopped, until_done
 from .relay import Relay
-from .reports import Reports, node_times, say_redis_is_away
-from .runner_messages import Known
+from .reports import say_redis_is_away
 from .runner_pool import Lane, RunnerUnavailable
+from .running import Attempts, Running, kind_of
 from .scratch import ScratchRoot
 from .supervision import Lanes, Patience, Supervisor
 from .task import worker_name
@@ -62,25 +60,16 @@ _ELSEWHERE_MS = 1000
 _UNAVAILABLE_MS = 5000
 
 
-class Attempt(threading.local):
+class Current(threading.local):
     """What this worker thread is working on."""
 
-    claim: Claim | None = None
-    lane: Lane | None = None
-    scratch: Path | None = None
+    running: Running | None = None
     outcome: Outcome | None = None
-    reports: Reports | None = None
-    started: float = 0.0
-    cleanup: ExitStack | None = None
 
 
 def finisher() -> ThreadPoolExecutor:
     """A thread that concludes runs."""
     return ThreadPoolExecutor(1, "finisher")
-
-
-def _kind(queue: str) -> Kind:
-    return "gpu" if queue == "gpu" else "cpu"
 
 
 class Completion(dramatiq.Middleware):
@@ -105,13 +94,14 @@ class Completion(dramatiq.Middleware):
         self._make_lanes = make_lanes
         self._make_finisher = make_finisher
         self.worker = worker_name()
-        self._current = Attempt()
+        self._current = Current()
         self._stopping = threading.Event()
         self._timers: list[threading.Timer] = []
         self._lanes: Lanes | None = None
         self._offering: Offering | None = None
         self._supervisor: Supervisor | None = None
         self._scratch: ScratchRoot | None = None
+        self._attempts: Attempts | None = None
         self._dispatcher: Dispatcher | None = None
         self._relay: Relay | None = None
         self._finisher: ThreadPoolExecutor | None = None
@@ -136,48 +126,44 @@ class Completion(dramatiq.Middleware):
             )
             self._supervisor = Supervisor(patience, self.worker, self.device)
             lanes = self._lanes
-            self._relay = Relay(self.farm, worker, self.worker, lambda queue: lanes.free(_kind(queue)))
+            self._attempts = Attempts(
+                self.farm, self.metrics, lanes, self._scratch, self._offering, self._supervisor
+            )
+            self.farm.broker.abandon = self._attempts.abandon
+            self._relay = Relay(
+                self.farm, worker, self.worker, lambda queue: lanes.free(kind_of(queue)),
+                self._attempts.begin_ahead,
+            )  # fmt: skip
             self._finisher = self._make_finisher()
 
     def before_process_message(self, broker: dramatiq.Broker, message: MessageProxy) -> None:
-        ref = NodeRef.parse(message.args[0])
-        with ExitStack() as cleanup:
-            # Before the claim: a process that takes long to start would take it from the lease.
-            lane = cleanup.enter_context(self._lane(message))
-            try:
-                answer = self._claim(message, ref)
-            except Stopped:
-                # The node stays ready; the reconciler sees that its message is gone and sends another.
-                raise SkipMessage(f"stopping before node {message.args[2]} could be claimed") from None
-            if isinstance(answer, Refused):
-                log.info("node %s of job %s is not started: %s", message.args[2], ref.job, answer.reason)
-                self._come_back(message, answer)
-                if answer.reason == "cancelled":
-                    self._conclude(ref.job)
-                raise SkipMessage(f"node {message.args[2]} of job {ref.job}: {answer.reason}")
-            self.metrics.waited(answer.service, time.time() - message.message_timestamp / 1000)
-            self._begin(answer, lane, cleanup)
+        running = message.running if isinstance(message, Delivered) else None
+        if running is None:
+            running = self._begin(message)
+            if isinstance(message, Delivered):
+                message.running = running
+        self._current.running, self._current.outcome = running, None
+        self.metrics.waited(running.claim.service, time.time() - message.message_timestamp / 1000)
 
     def run(self, service: str) -> None:
-        """The body of every actor: run the node that this thread claimed."""
-        current = self._current
-        capability = self.farm.registry.get(service)
-        claim, lane, scratch, reports = current.claim, current.lane, current.scratch, current.reports
-        if claim is None or lane is None or scratch is None or reports is None or capability is None:
+        """The body of every actor: watch over the attempt that was begun for this thread's message."""
+        running, capability = self._current.running, self.farm.registry.get(service)
+        if running is None or running.lane is None or capability is None:
             log.error("a message for %s came without a claim; it is dropped and will be sent again", service)
             return
         assert self._supervisor is not None
         assert self._lanes is not None
         assert self._offering is not None
-        if (why := self._lanes.missing.get(service)) is not None:
-            elsewhere = self._offering.others_serve(service)
-            current.outcome = outcome_elsewhere(
-                claim, self.worker, why, others_serve=elsewhere,
+        claim = running.claim
+        if running.told:
+            wire = running.reports.wire()
+            self._current.outcome = self._supervisor.watch(running.lane, claim, capability, wire)
+        else:
+            self._current.outcome = outcome_elsewhere(
+                claim, self.worker, self._lanes.missing.get(service, "the worker does not know it"),
+                others_serve=self._offering.others_serve(service),
                 wait_seconds=self.farm.settings.farm.heartbeat_seconds,
             )  # fmt: skip
-            return
-        known = Known(self._offering.withheld, node_times(self.farm) if capability.runs_prompts else {})
-        current.outcome = self._supervisor.run(lane, claim, capability, scratch, reports.wire(), known)
 
     def after_process_message(
         self,
@@ -188,22 +174,23 @@ class Completion(dramatiq.Middleware):
         exception: BaseException | None = None,
     ) -> None:
         current = self._current
-        claim, outcome = current.claim, current.outcome
-        if claim is None:
+        running, outcome = current.running, current.outcome
+        if running is None:
             return
+        claim = running.claim
         try:
             if outcome is None:
                 # Interrupted from outside (an asynchronous exception): the lease runs out and another start follows.
                 log.error("node %s of job %s was interrupted: %r", claim.node_id, claim.ref.job, exception)
                 return
             try:
-                self._record(claim, outcome, message)
+                self._record(running, outcome, message)
             except Stopped:
                 log.error(
                     "stopping with the result of node %s of job %s unrecorded", claim.node_id, claim.ref.job
                 )
         finally:
-            self._end()
+            self._end(running, outcome)
 
     def before_worker_shutdown(self, broker: dramatiq.Broker, worker: dramatiq.Worker) -> None:
         farm = self.farm.settings.farm
@@ -246,13 +233,38 @@ class Completion(dramatiq.Middleware):
         offering.begin()
         return offering
 
-    @contextmanager
-    def _lane(self, message: MessageProxy) -> Iterator[Lane]:
+    def _begin(self, message: MessageProxy) -> Running:
+        """Begin with a message's node, which was claimed with it or is claimed now.
+
+        Raises:
+            SkipMessage: It is not to be started, or not here and now.
+        """
+        assert self._attempts is not None
+        assert self._lanes is not None
+        # Before the claim: a process that takes long to start would take it from the lease.
+        lane = self._lane(message)
+        with ExitStack() as held:
+            held.callback(self._lanes.take_back, lane)
+            ref = NodeRef.parse(message.args[0])
+            try:
+                answer = self._claim(message, ref)
+            except Stopped:
+                # The node stays ready; the reconciler sees that its message is gone and sends another.
+                raise SkipMessage(f"stopping before node {message.args[2]} could be claimed") from None
+            if isinstance(answer, Refused):
+                log.info("node %s of job %s is not started: %s", message.args[2], ref.job, answer.reason)
+                self._come_back(message, answer)
+                if answer.reason == "cancelled":
+                    self._conclude(ref.job)
+                raise SkipMessage(f"node {message.args[2]} of job {ref.job}: {answer.reason}")
+            running = self._attempts.begin(answer, lane)
+            held.pop_all()
+            return running
+
+    def _lane(self, message: MessageProxy) -> Lane:
         assert self._lanes is not None
         try:
-            with self._lanes.lend(_kind(message.queue_name)) as lane:
-                self._begun(message)
-                yield lane
+            lane = self._lanes.lend(kind_of(message.queue_name))
         except RunnerUnavailable as error:
             log.error("%s", error.message)
             self._begun(message)
@@ -270,6 +282,8 @@ class Completion(dramatiq.Middleware):
                 raise SkipMessage(f"node {message.args[2]} is given back") from None
             self._come_back(message, Refused("unavailable", _UNAVAILABLE_MS))
             raise SkipMessage(f"node {message.args[2]} is left for later") from None
+        self._begun(message)
+        return lane
 
     def _begun(self, message: MessageProxy) -> None:
         if self._relay is not None:
@@ -283,17 +297,7 @@ class Completion(dramatiq.Middleware):
         token, call = int(message.args[1]), uuid4().hex
         return self._patiently(lambda: self.farm.store.claim(ref, token, self.worker, call))
 
-    def _begin(self, claim: Claim, lane: Lane, cleanup: ExitStack) -> None:
-        assert self._scratch is not None
-        current = self._current
-        current.scratch = cleanup.enter_context(self._scratch.folder())
-        cleanup.enter_context(self.metrics.active())
-        current.claim, current.lane, current.outcome = claim, lane, None
-        current.reports = Reports(self.farm, self.metrics, claim)
-        current.started = time.monotonic()
-        current.cleanup = cleanup.pop_all()
-
-    def _record(self, claim: Claim, outcome: Outcome, message: MessageProxy | None = None) -> None:
+    def _record(self, running: Running, outcome: Outcome, message: MessageProxy | None = None) -> None:
         """Settle, then send, then conclude: each step until it is done, none again because a later one failed.
 
         Args:
@@ -302,8 +306,7 @@ class Completion(dramatiq.Middleware):
         dispatcher = self._dispatcher
         assert dispatcher is not None
         state, charge = _RECORDED_AS[outcome.kind]
-        reports = self._current.reports
-        assert reports is not None
+        claim, reports = running.claim, running.reports
         first = outcome.kind in ("lost", "returned")
         result = Result(
             state,
@@ -350,7 +353,8 @@ class Completion(dramatiq.Middleware):
 
     def _goes_on(self, message: MessageProxy | None) -> bool:
         """Whether this thread can begin with another node at once, in the lane it has."""
-        lane = self._current.lane
+        running = self._current.running
+        lane = running.lane if running is not None else None
         return (
             isinstance(message, Delivered)
             and lane is not None
@@ -381,17 +385,15 @@ class Completion(dramatiq.Middleware):
     def _patiently(self, action: Callable[[], T]) -> T:
         return until_done(action, self._stopping, say_redis_is_away)
 
-    def _end(self) -> None:
-        current = self._current
-        assert current.claim is not None
-        seconds = time.monotonic() - current.started
-        service, kind = current.claim.service, current.outcome.kind if current.outcome else "interrupted"
-        cleanup = current.cleanup
-        current.claim = current.lane = current.scratch = current.reports = None
-        current.outcome = current.cleanup = None
-        if cleanup is not None:
-            cleanup.close()
-        self.metrics.ended(service, kind, seconds)
+    def _end(self, running: Running, outcome: Outcome | None) -> None:
+        assert self._attempts is not None
+        self._current.running = self._current.outcome = None
+        if outcome is None:
+            self._attempts.abandon(running)
+        else:
+            self._attempts.end(running)
+        kind = outcome.kind if outcome is not None else "interrupted"
+        self.metrics.ended(running.claim.service, kind, time.monotonic() - running.since)
 
     def _finish(self, job: str, *, at_once: bool) -> None:
         """Conclude a run; beside the next node, if there is one: the device need not wait for it."""

@@ -19,6 +19,7 @@ from .redis_clients import BLOCK_SECONDS, passes
 
 if TYPE_CHECKING:
     from .broker import FarmBroker
+    from .running import Running
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +39,7 @@ class Delivered(MessageProxy):
         acknowledged: Whether Redis knows that it is done with.
         followed: Whether its slot has passed on to another.
         ahead: Whether it waits for a lane, its node being claimed.
+        running: Its node's attempt, once that was begun.
     """
 
     def __init__(self, message: dramatiq.Message[Any], answer: Claim | Refused | None = None) -> None:
@@ -46,6 +48,7 @@ class Delivered(MessageProxy):
         self.acknowledged = False
         self.followed = False
         self.ahead = False
+        self.running: Running | None = None
 
 
 class FarmConsumer(Consumer):
@@ -83,7 +86,12 @@ class FarmConsumer(Consumer):
         ids = [message.options[MESSAGE_ID] for message in held]
         with _connection_errors():
             for message in held:
-                if isinstance(message, Delivered) and isinstance(message.answer, Claim):
+                if not isinstance(message, Delivered):
+                    continue
+                if message.running is not None:
+                    self.broker.abandon(message.running)
+                    message.running = None
+                if isinstance(message.answer, Claim):
                     self.broker.give_back(message.answer)
             self.broker.do_requeue(self.queue, *ids)
         for message in held:

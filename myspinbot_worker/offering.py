@@ -20,6 +20,9 @@ TIMES_A_LIFETIME = 3
 class Offering:
     """Makes the offer of one worker process until it is withdrawn.
 
+    Attributes:
+        withheld: Services that no worker can run → why, as of the last look.
+
     Args:
         listens: Whether this process takes messages of a queue.
         missing: Service → why it cannot run here; asked again each time, for a runner may be replaced.
@@ -43,6 +46,7 @@ class Offering:
         self._every_seconds = every_seconds
         self._ended = threading.Event()
         self._known: list[Offer] = []
+        self.withheld: Mapping[str, str] = {}
         self._thread = threading.Thread(target=self._run, name="offering", daemon=True)
 
     def begin(self) -> None:
@@ -68,11 +72,6 @@ class Offering:
             {service: missing[service] for service in mine if service in missing},
         )
 
-    @property
-    def withheld(self) -> Mapping[str, str]:
-        """Services that no worker can run → why, as of the last look."""
-        return withheld(self._known)
-
     def others_serve(self, service: str) -> bool:
         """Whether another worker offers a service now."""
         self._turn()
@@ -86,6 +85,7 @@ class Offering:
         try:
             self._offers.make(self.offer)
             self._known = self._offers.all()
+            self.withheld = withheld(self._known)
         except redis.RedisError as error:
             if not passes(error):
                 raise

@@ -1,8 +1,8 @@
 """From one message to the next in one round trip: the result recorded, the message acknowledged, another taken.
 
-What was taken goes to Dramatiq's work queue in the slot of the message before it, its node claimed already, so that
-no thread of ours waits for another. A reply may be lost after Redis did all this; then the same is asked again, and
-what this process has taken and does not have in hand is given again.
+What was taken goes to Dramatiq's work queue in the slot of the message before it, its node claimed and its attempt
+begun already, so that no thread of ours waits for another. A reply may be lost after Redis did all this; then the same
+is asked again, and what this process has taken and does not have in hand is given again.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from .farm import Farm
 from .graph.affinity import HEAD_ONLY, Bounds
 from .graph.plan import State
 from .graph.transitions import Charge, Claim, Result, Settled, Taken, Taking
+from .running import Running
 
 log = logging.getLogger(__name__)
 
@@ -36,15 +37,24 @@ class Relay:
         worker: To whose work queue messages go.
         name: Of this process, as a holder of leases.
         ready: How many nodes of a queue could begin at once.
+        begin: Begins with a node that was claimed, in the lane of the attempt before it or in a free one, if it can.
     """
 
-    def __init__(self, farm: Farm, worker: dramatiq.Worker, name: str, ready: Callable[[str], int]) -> None:
+    def __init__(
+        self,
+        farm: Farm,
+        worker: dramatiq.Worker,
+        name: str,
+        ready: Callable[[str], int],
+        begin: Callable[[Claim, str, Running | None], Running | None],
+    ) -> None:
         self._store = farm.store
         self._farm = farm
         self._broker: FarmBroker = farm.broker
         self._worker = worker
         self._name = name
         self._ready = ready
+        self._begin = begin
         self._ahead = 0
         """Messages that came with a claim and have no lane yet."""
         self._bounds = Bounds(farm.settings.farm.affinity_window, _PASSED_OVER_MS)
@@ -93,7 +103,7 @@ class Relay:
             taken = self._store.take(asking, self._farm.taking_client)
             message = self._in_hand(queue, taken) if taken else None
         if message is not None:
-            self._return_unknown(message)
+            self._begin_or_return(message, None)
         return ready, message
 
     def begun(self, message: MessageProxy) -> None:
@@ -151,15 +161,22 @@ class Relay:
         return following
 
     def _deliver(self, message: Delivered, following: Delivered) -> None:
-        self._return_unknown(following)
+        self._begin_or_return(following, message.running)
         self._broker.slots.pass_on(id(message), id(following))
         message.followed = True
         self._worker.consumers[following.queue_name].handle_message(following)
 
-    def _return_unknown(self, message: Delivered) -> None:
-        if message.actor_name not in self._broker.actors and isinstance(message.answer, Claim):
+    def _begin_or_return(self, message: Delivered, before: Running | None) -> None:
+        claim = message.answer
+        if not isinstance(claim, Claim):
+            return
+        if message.actor_name not in self._broker.actors:
             # A farm of several versions: another worker may know it. Dramatiq sets the message aside.
-            self.give_back(message.answer, self._store.limits.message_check_ms)
+            self.give_back(claim, self._store.limits.message_check_ms)
+            self.begun(message)
+            return
+        message.running = self._begin(claim, message.queue_name, before)
+        if message.running is not None:
             self.begun(message)
 
     def give_back(self, claim: Claim, delay_ms: int = 0) -> None:

@@ -58,8 +58,8 @@ class Start:
 
     def __reduce__(self) -> tuple[Any, ...]:
         ref, *claim = self.claim.__dict__.values()
-        parts = (ref.entry, ref.index, ref.job, str(self.scratch), self.device, self.worker, self.known, *claim)
-        return _start, parts
+        own = (str(self.scratch), self.device, self.worker, self.known)
+        return _start, (ref.entry, ref.index, ref.job, *own, *claim)
 
 
 def _start(

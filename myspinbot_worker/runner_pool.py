@@ -14,9 +14,9 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from math import ceil
 from multiprocessing.connection import Connection
 from typing import Any
@@ -48,7 +48,12 @@ class RunnerUnavailable(FarmError):
 
 
 class Lane:
-    """The worker's end of one lane; used by one attempt at a time."""
+    """The worker's end of one lane; used by one attempt at a time.
+
+    Attributes:
+        busy: Whether it is lent.
+        holds_device: Whether its attempt does.
+    """
 
     def __init__(
         self,
@@ -71,6 +76,8 @@ class Lane:
 
     def send(self, message: FromWorker) -> None:
         """Tell the runner; a dead one is found out by :meth:`receive`."""
+        if isinstance(message, Start):
+            self.holds_device = False
         with suppress(ConnectionError):
             send(self._connection if isinstance(message, Start) else self._control, message)
 
@@ -227,40 +234,46 @@ class RunnerPool:
                 return 0
             return sum(not lane.busy for lane in self._gpu.lanes)
 
-    @contextmanager
-    def lend(self, kind: Kind) -> Iterator[Lane]:
-        """A free lane for one attempt.
+    def lend(self, kind: Kind) -> Lane:
+        """A free lane for one attempt; waited for, or of a new runner, if there is none.
 
         Raises:
             RunnerUnavailable: A new runner was needed and could not be started.
         """
-        lane = self._gpu_lane() if kind == "gpu" else self._cpu_lane()
-        try:
-            yield lane
-        finally:
-            self._give_back(lane)
-
-    def _gpu_lane(self) -> Lane:
+        if kind == "cpu":
+            lane = self.lend_free(kind) or self._new(1).lanes[0]
+            lane.busy = True
+            return lane
         with self._changed:
             while True:
                 if self._gpu is None or not self._gpu.alive:
                     self._gpu = self._new(max(1, self._gpu_lanes), gpu=True)
-                for lane in self._gpu.lanes:
-                    if not lane.busy:
-                        lane.busy = True
-                        return lane
+                if (free := self._free_gpu_lane()) is not None:
+                    return free
                 self._changed.wait()
 
-    def _cpu_lane(self) -> Lane:
+    def lend_free(self, kind: Kind) -> Lane | None:
+        """A lane that can be had at once, ``None`` if there is none."""
         with self._changed:
-            idle = [self._idle.pop() for _ in list(self._idle)]
-            alive = [runner for runner in idle if runner.alive]
-            self._idle = alive[1:]
-        runner = alive[0] if alive else self._new(1)
-        runner.lanes[0].busy = True
-        return runner.lanes[0]
+            if kind == "gpu":
+                return self._free_gpu_lane() if self._gpu is not None and self._gpu.alive else None
+            while self._idle:
+                runner = self._idle.pop()
+                if runner.alive:
+                    runner.lanes[0].busy = True
+                    return runner.lanes[0]
+            return None
 
-    def _give_back(self, lane: Lane) -> None:
+    def _free_gpu_lane(self) -> Lane | None:
+        assert self._gpu is not None
+        for lane in self._gpu.lanes:
+            if not lane.busy:
+                lane.busy = True
+                return lane
+        return None
+
+    def take_back(self, lane: Lane) -> None:
+        """The lane's attempt has ended; what became of its runner shows now."""
         with self._changed:
             lane.busy = lane.holds_device = False
             runner = lane.runner

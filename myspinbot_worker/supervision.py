@@ -7,7 +7,6 @@ import math
 import threading
 import time
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -55,7 +54,11 @@ class Lanes(Protocol):
 
     def free(self, kind: Kind) -> int: ...
 
-    def lend(self, kind: Kind) -> AbstractContextManager[Lane]: ...
+    def lend(self, kind: Kind) -> Lane: ...
+
+    def lend_free(self, kind: Kind) -> Lane | None: ...
+
+    def take_back(self, lane: Lane) -> None: ...
 
     def close(self) -> None: ...
 
@@ -122,7 +125,7 @@ class _Clock:
 
 
 class Supervisor:
-    """Runs attempts in lanes and watches over them, one in each thread that calls :meth:`run`."""
+    """Starts attempts in lanes and watches over them, one in each thread that calls :meth:`watch`."""
 
     def __init__(self, patience: Patience, worker: str, device: str) -> None:
         self._patience = patience
@@ -134,21 +137,16 @@ class Supervisor:
         """End every attempt now, as returned: this worker stops."""
         self._returning.set()
 
-    def run(
-        self,
-        lane: Lane,
-        claim: Claim,
-        capability: Capability,
-        scratch: Path,
-        wire: Wire,
-        known: Known = NOTHING_KNOWN,
-    ) -> Outcome:
-        """Run an attempt to its end.
+    def start(self, lane: Lane, claim: Claim, scratch: Path, known: Known = NOTHING_KNOWN) -> None:
+        """Tell the runner to begin.
 
         Args:
             known: What the farm knows and a runner, which has no Redis, cannot ask.
         """
         lane.send(Start(claim, scratch, self._device, self._worker, known))
+
+    def watch(self, lane: Lane, claim: Claim, capability: Capability, wire: Wire) -> Outcome:
+        """See a started attempt to its end."""
         period = min(_RENEW_SECONDS, self._patience.lease_seconds / 3)
         ladder = Ladder(self._patience.notice_seconds, self._patience.interrupt_seconds)
         now = time.monotonic()

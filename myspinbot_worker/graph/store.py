@@ -65,7 +65,12 @@ class RunStore:
         self._scripts = {name: client.register_script(text) for name, text in sources().items()}
 
     def _run(self, script: str, keys: Sequence[str], args: Iterable[Any], client: Any = None) -> Any:
-        return self._scripts[script](keys=keys, args=list(args), client=client)
+        made, given = self._scripts[script], list(args)
+        try:
+            # As a script object of redis-py does, but for its checks of what it is given.
+            return (client or self.client).execute_command("EVALSHA", made.sha, len(keys), *keys, *given)
+        except redis.exceptions.NoScriptError:
+            return made(keys=keys, args=given, client=client)
 
     def admit(
         self,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from myspinbot_worker.keys import NodeRef
 from myspinbot_worker.metrics import WorkerMetrics, new_registry
 from myspinbot_worker.reports import Reports
 from myspinbot_worker.runner_pool import RunnerPool
+from myspinbot_worker.running import Running
 from myspinbot_worker.task import Task
 from tests.unit.inline_lanes import InlineLane
 
@@ -66,8 +68,9 @@ class Visit:
         self.completion._dispatcher = self.farm.dispatcher()
         lane = InlineLane(self.farm.registry, self.farm.storage)
         self.task = Task(claim, folder, self.farm.storage, lane, engines=_none)
-        self.completion._current.reports = Reports(self.farm, self.completion.metrics, claim)
-        self.completion._current.reports.uploaded = True
+        reports = Reports(self.farm, self.completion.metrics, claim)
+        reports.uploaded = True
+        self.running = Running(claim, None, folder, reports, told=True, since=0.0, held=ExitStack())
         (folder / "film.mp4").write_bytes(b"film")
         self.film = self.task.keep(folder / "film.mp4", bucket="output")
 
@@ -79,7 +82,7 @@ class Visit:
 
     def record(self, kind: Any = "completed") -> None:
         text = json.dumps({"videoArtifact": self.film.model_dump()} if kind == "completed" else {"code": "x"})
-        self.completion._record(self.claim, Outcome(kind, text))
+        self.completion._record(self.running, Outcome(kind, text))
 
     def is_there(self) -> bool:
         return self.film.key in self.farm.storage.list_keys("output", self.job)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import dramatiq
 import pytest
@@ -20,6 +20,7 @@ from myspinbot_worker.graph.plan import State
 from myspinbot_worker.graph.transitions import Charge, Claim, Result, Settled
 from myspinbot_worker.keys import NodeRef
 from myspinbot_worker.relay import Relay
+from myspinbot_worker.running import Running
 from myspinbot_worker.task import Task
 
 from . import harness
@@ -54,11 +55,17 @@ class Worker:
         consumers = {"cpu": SimpleNamespace(handle_message=self.given.append)}
         boot: Any = SimpleNamespace(consumers=consumers)
         self.lanes = 1
-        self.relay = Relay(self.farm, boot, "worker", lambda queue: self.lanes)
+        self.begun: Running | None = None
+        self.asked_to_begin: list[tuple[str, Running | None]] = []
+        self.relay = Relay(self.farm, boot, "worker", lambda queue: self.lanes, self._begin)
         # Messages come without a claim, as to a worker whose runner has yet to start.
         self.broker.take_claimed = None
         self.broker.actors[SERVICE] = None  # type: ignore[assignment]  # it is only asked for its name
         self.farm.bridge.ensure_group()
+
+    def _begin(self, claim: Claim, queue: str, before: Running | None) -> Running | None:
+        self.asked_to_begin.append((claim.node_id, before))
+        return self.begun
 
     def submit(self, nodes: list[dict[str, Any]], edges: list[tuple[str, str]] | None = None) -> NodeRef:
         """Admit a job; its first node."""
@@ -235,6 +242,24 @@ def test_a_start_that_nobody_begins_is_given_back_for_free(worker: Worker) -> No
         again, second = worker.begin()
     assert second.token == 2
     assert again.args[1] == 2
+
+
+def test_it_begins_before_anybody_comes_to_watch(worker: Worker) -> None:
+    """In the lane of the one before, and one that nobody comes for is ended."""
+    ref = worker.submit([node("a"), node("b")], [("a", "b")])
+    message, claim = worker.begin()
+    before, worker.begun = cast(Running, object()), cast(Running, object())
+    message.running = before
+    worker.advance(message, claim)
+    (following,) = worker.given
+    assert worker.asked_to_begin == [("b", before)]
+    assert following.running is worker.begun
+    assert not following.ahead, "it has a lane"
+    ended: list[Running] = []
+    worker.broker.abandon = ended.append
+    worker.consumer.requeue(worker.given)
+    assert ended == [worker.begun]
+    assert worker.field(ref, "s:1") == "Q"
 
 
 def test_a_message_that_no_claim_can_be_read_from_goes_the_long_way(worker: Worker) -> None:

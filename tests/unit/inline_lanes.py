@@ -6,8 +6,7 @@ For tests that follow a worker command by command; whether tasks are stopped is 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, cast
 
@@ -98,9 +97,14 @@ class InlineLanes:
     def free(self, kind: Kind) -> int:
         return 1
 
-    @contextmanager
-    def lend(self, kind: Kind) -> Iterator[Lane]:
-        yield cast(Lane, InlineLane(self._registry, self._storage))
+    def lend(self, kind: Kind) -> Lane:
+        return cast(Lane, InlineLane(self._registry, self._storage))
+
+    def lend_free(self, kind: Kind) -> Lane | None:
+        return self.lend(kind)
+
+    def take_back(self, lane: Lane) -> None:
+        """It is not used again."""
 
     def close(self) -> None:
         """There is nothing to end."""

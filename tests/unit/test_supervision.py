@@ -10,7 +10,9 @@ import pytest
 
 from myspinbot_worker.attempt import Outcome
 from myspinbot_worker.capability import Capability, Payload, Registry, capability
+from myspinbot_worker.graph.transitions import Claim
 from myspinbot_worker.runner_messages import (
+    NOTHING_KNOWN,
     Data,
     Finished,
     FromRunner,
@@ -109,6 +111,18 @@ class Told:
         return self.answer
 
 
+def run(
+    supervisor: Supervisor,
+    lane: ScriptedLane,
+    given: Claim,
+    what: Capability,
+    wire: Wire,
+    known: Known = NOTHING_KNOWN,
+) -> Outcome:
+    supervisor.start(cast(Lane, lane), given, Path("scratch"), known)
+    return supervisor.watch(cast(Lane, lane), given, what, wire)
+
+
 def supervise(
     lane: ScriptedLane, told: Told | None = None, *, limit: float = -1, lost_attempts: int = 0
 ) -> Outcome:
@@ -116,7 +130,7 @@ def supervise(
     patience = Patience(lease_seconds=0, notice_seconds=0, interrupt_seconds=0, most_lost=3)
     supervisor = Supervisor(patience, "worker-1", "cpu")
     given = claim(lost_attempts=lost_attempts)
-    return supervisor.run(cast(Lane, lane), given, service(limit), Path("scratch"), (told or Told()).wire())
+    return run(supervisor, lane, given, service(limit), (told or Told()).wire())
 
 
 def code_of(outcome: Outcome) -> str:
@@ -194,9 +208,7 @@ def test_one_that_kept_a_step_costs_nothing() -> None:
 def test_times_of_earlier_runs_come_with_the_start() -> None:
     lane, times = ScriptedLane([Finished(DONE)]), {"KSampler": 2.5}
     supervisor = Supervisor(Patience(1, 1, 1, 3), "worker-1", "cpu")
-    supervisor.run(
-        cast(Lane, lane), claim(), service(), Path("scratch"), Told().wire(), Known(node_times=times)
-    )
+    run(supervisor, lane, claim(), service(), Told().wire(), Known(node_times=times))
     (start,) = lane.heard
     assert isinstance(start, Start)
     assert start.known.node_times == times
@@ -210,6 +222,6 @@ def test_a_worker_that_stops_gives_back() -> None:
     lane = ScriptedLane([])
     supervisor = Supervisor(Patience(1, 1, 1, 3), "worker-1", "cpu")
     supervisor.return_all()
-    outcome = supervisor.run(cast(Lane, lane), claim(), service(), Path("scratch"), Told().wire())
+    outcome = run(supervisor, lane, claim(), service(), Told().wire())
     assert outcome.kind == "returned"
     assert lane.heard[1:] == ["kill"]
