@@ -9,6 +9,7 @@ faults pays for three.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import cache
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -42,7 +43,7 @@ def _closed(model: type[BaseModel], value: Any, at: str) -> Iterator[str]:
     if not isinstance(value, dict):
         yield from _pydantics(model, value, at)
         return
-    known = {field.alias or name for name, field in model.model_fields.items()}
+    known = _names(model)
     rest: dict[str, Any] = {name: value[name] for name in known if name in value}
     if len(rest) < len(value):
         for name in value:
@@ -51,6 +52,11 @@ def _closed(model: type[BaseModel], value: Any, at: str) -> Iterator[str]:
     if model is Node:
         yield from _inner(rest, at)
     yield from _pydantics(model, rest, at)
+
+
+@cache
+def _names(model: type[BaseModel]) -> frozenset[str]:
+    return frozenset(field.alias or name for name, field in model.model_fields.items())
 
 
 def _inner(node: dict[str, Any], at: str) -> Iterator[str]:

@@ -13,6 +13,10 @@ from collections.abc import Iterator
 from typing import Any
 
 _SPACE = re.compile(r"[ \t\n\r]*")
+# What is common is matched whole: a step for every sign took most of an admission.
+_PLAIN_NAME = re.compile(r'[ \t\n\r]*"([^"\\\x00-\x1f]*)"[ \t\n\r]*:[ \t\n\r]*')
+_AFTER_MEMBER = re.compile(r"[ \t\n\r]*([,}])")
+_AFTER_ITEM = re.compile(r"[ \t\n\r]*([,\]])[ \t\n\r]*")
 
 
 class DocumentError(ValueError):
@@ -68,32 +72,45 @@ class Scanner:
         if self.take("}"):
             return
         while True:
-            if not self.next_is('"'):
-                raise json.JSONDecodeError(
-                    "Expecting property name enclosed in double quotes", self.text, self.at
-                )
-            name, self.at = _decoder.raw_decode(self.text, self.at)
-            self.expect(":")
-            self.skip_space()
+            if plain := _PLAIN_NAME.match(self.text, self.at):
+                name, self.at = plain[1], plain.end()
+            else:
+                name = self._name()
             yield name
-            if self.take("}"):
+            if not (after := _AFTER_MEMBER.match(self.text, self.at)):
+                raise self._missing(",")
+            self.at = after.end()
+            if after[1] == "}":
                 return
-            self.expect(",")
+
+    def _name(self) -> str:
+        """A member's name with escapes, or what is wrong with it."""
+        if not self.next_is('"'):
+            raise json.JSONDecodeError(
+                "Expecting property name enclosed in double quotes", self.text, self.at
+            )
+        name: str
+        name, self.at = _decoder.raw_decode(self.text, self.at)
+        self.expect(":")
+        self.skip_space()
+        return name
 
     def items(self) -> Iterator[None]:
         """Positions at each item of the array at hand; the caller consumes it."""
         self.expect("[")
         if self.take("]"):
             return
+        self.skip_space()
         while True:
-            self.skip_space()
             yield None
-            if self.take("]"):
+            if not (after := _AFTER_ITEM.match(self.text, self.at)):
+                raise self._missing(",")
+            self.at = after.end()
+            if after[1] == "]":
                 return
-            self.expect(",")
 
     def value(self) -> Any:
-        self.skip_space()
+        """Consume the value that begins here."""
         value, self.at = _decoder.raw_decode(self.text, self.at)
         return value
 
@@ -114,7 +131,11 @@ class Scanner:
 
     def expect(self, character: str) -> None:
         if not self.take(character):
-            raise json.JSONDecodeError(f"Expecting '{character}'", self.text, self.at)
+            raise self._missing(character)
+
+    def _missing(self, character: str) -> json.JSONDecodeError:
+        self.skip_space()
+        return json.JSONDecodeError(f"Expecting '{character}'", self.text, self.at)
 
     def value_text(self) -> str:
         """Consume the value at hand and return its text."""
