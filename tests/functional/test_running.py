@@ -27,7 +27,6 @@ from tests.unit.attempts import claim
 
 from .processes import PATIENCE
 
-
 tasks = Registry()
 
 

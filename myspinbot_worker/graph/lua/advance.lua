@@ -5,13 +5,8 @@
 -- ARGV: 1 number of arguments of settle.lua, these, then those of take.lua
 -- Returns {reply of settle.lua, reply of take.lua}. Whoever lost its node has to clean up: then nothing is taken, only
 --         acknowledged.
-local function part(values, first, last)
-  local found = {}
-  for at = first, last do found[#found + 1] = values[at] end
-  return found
-end
 local count = tonumber(ARGV[1])
-local settled = settle(part(KEYS, 1, 6), part(ARGV, 2, 1 + count))
-local taking = part(ARGV, 2 + count, #ARGV)
+local settled = settle({unpack(KEYS, 1, 6)}, {unpack(ARGV, 2, 1 + count)})
+local taking = {unpack(ARGV, 2 + count)}
 if settled[1] == 'gone' or settled[1] == 'fenced' then taking[4] = '0' end
-return {settled, take(part(KEYS, 7, #KEYS), taking)}
+return {settled, take({unpack(KEYS, 7)}, taking)}
