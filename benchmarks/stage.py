@@ -29,7 +29,7 @@ class Effort:
 
     rounds: int = 5
     singles: int = 1000
-    fan: int = 500
+    fan: int = 2000
     chains: int = 20
     growth: tuple[int, ...] = (100, 1000, 10_000)
     idle_seconds: float = 20.0
