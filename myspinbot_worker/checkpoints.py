@@ -13,12 +13,16 @@ import logging
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from .artifact import Artifact
 from .artifact_keys import steps_folder
 from .checksums import checksums
 from .errors import ArtifactCorrupt, ArtifactMissing, StorageUnavailable
 from .graph.transitions import Claim
-from .storage import Artifact, Storage
+
+if TYPE_CHECKING:
+    from .storage import Storage
 
 log = logging.getLogger(__name__)
 

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 import dramatiq
@@ -27,12 +28,17 @@ from .offers import Offers
 from .redis_clients import connect
 from .reuse_index import ReuseIndex
 from .settings import Settings
-from .storage import Storage, StorageConfig
 from .task import worker_name
+
+if TYPE_CHECKING:
+    from .storage import Storage
 
 
 def storage_of(settings: Settings) -> Storage:
     """Object storage as the settings have it."""
+    # Its client library takes a third of an ingestor's start, which needs it only later.
+    from .storage import Storage, StorageConfig
+
     given = settings.storage
     return Storage(
         StorageConfig(

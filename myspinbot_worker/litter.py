@@ -10,10 +10,13 @@ import json
 import logging
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
 
 from .artifact_keys import attempt_folder, visit_folder
 from .graph.ending import Unrecorded
-from .storage import Storage
+
+if TYPE_CHECKING:
+    from .storage import Storage
 
 log = logging.getLogger(__name__)
 

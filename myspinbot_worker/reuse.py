@@ -17,11 +17,11 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from .artifact import Artifact
 from .capability import Capability, is_object_path
 from .errors import ArtifactMissing, BadInput, BucketNotAllowed
 from .object_names import parse_path
 from .object_versions import Version
-from .storage import Artifact
 
 _SCHEME = 1
 """Goes into every fingerprint; another number forgets all results."""

@@ -16,11 +16,11 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from .artifact import Artifact
 from .capability import Capability
 from .errors import StorageError
 from .reuse import Fingerprint, Memo, Place, fingerprint, memo_text, with_artifacts
 from .settings import Settings
-from .storage import Artifact
 from .task import Task
 
 log = logging.getLogger(__name__)

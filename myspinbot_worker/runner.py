@@ -254,6 +254,8 @@ def _main(worker: int, kind: Kind, descriptors: Sequence[int]) -> None:
     # The worker is told to stop, and it decides what becomes of its tasks; what they start inherits no deaf ear.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
+    # Storage's client is imported here, and not by the first attempt.
+    from . import storage  # noqa: F401
     from .actors import farm
 
     logging.basicConfig(

@@ -22,8 +22,8 @@ from minio import Minio
 from minio.commonconfig import CopySource
 from minio.datatypes import Object
 from minio.error import MinioException
-from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from .artifact import Artifact
 from .checksums import CHUNK, SHA256_METADATA
 from .errors import ArtifactCorrupt, BadOutput, BucketNotAllowed, StorageError
 from .object_names import MAX_KEY_BYTES, check_key, guess_content_type, parse_path
@@ -49,26 +49,6 @@ __all__ = [
     "guess_content_type",
     "parse_path",
 ]
-
-
-class Artifact(BaseModel):
-    """An object in storage, as the planes tell each other about it."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    bucket: str
-    key: str
-    size_bytes: int = Field(ge=0)
-    created_at: str
-    content_type: str | None = None
-
-    @field_validator("created_at")
-    @classmethod
-    def _is_a_moment(cls, value: str) -> str:
-        moment = datetime.fromisoformat(value)
-        if moment.tzinfo is None:
-            raise ValueError("created_at must carry an offset from UTC")
-        return value
 
 
 class Storage:

@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+from .artifact import Artifact
 from .artifact_cache import ArtifactCache, CachedFetch
 from .artifact_keys import attempt_folder, name_of, node_folder
 from .checkpoints import Checkpoints
@@ -20,8 +21,10 @@ from .engines import EngineSet
 from .errors import Cancelled, EngineUnavailable, FarmError, LeaseLost, TimedOut
 from .graph.transitions import Claim
 from .object_versions import Version
-from .storage import Artifact, Storage
 from .stream_adapter import StreamAdapter
+
+if TYPE_CHECKING:
+    from .storage import Storage
 
 PROGRESS_EVERY_SECONDS = 0.2
 """At most this often is a node's progress sent on; what lies between is dropped."""

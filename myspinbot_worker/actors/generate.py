@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pydantic import Field
 
+from ..artifact import Artifact
 from ..capability import ObjectPath, Payload, capability
 from ..comfy.parameters import SpeechSettings, TalkSettings, UpscaleSettings
 from ..errors import BadInput, BadMedia
@@ -14,7 +15,6 @@ from ..media.facts import Probe
 from ..media.gate import verify
 from ..media.probe import probe
 from ..media.promise import AudioPromise, Promise, VideoPromise
-from ..storage import Artifact
 from ..task import Task
 
 log = logging.getLogger(__name__)

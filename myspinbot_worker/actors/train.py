@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pydantic import Field
 
+from ..artifact import Artifact
 from ..capability import Payload, capability
 from ..comfy.parameters import LoraSettings
 from ..errors import BadInput, EngineUnavailable
 from ..picture_set import captioned, gathered
-from ..storage import Artifact
 from ..task import Task
 from ..voice_sample import prepare_sample
 

@@ -6,9 +6,9 @@ import logging
 from collections.abc import Iterable
 from typing import Any
 
+from ..artifact import Artifact
 from ..capability import Capability, Payload, Registry, Retry
 from ..settings import ComfySettings
-from ..storage import Artifact
 from ..task import Task
 from .catalog import check
 from .files import fetch, files_of, keep

@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..artifact import Artifact
 from ..errors import BadInput, BadOutput
 from ..media.gate import verify
 from ..object_names import guess_content_type
-from ..storage import Artifact
 from ..task import Task
 from .engine import OutputFile, RunResult
 from .problems import short

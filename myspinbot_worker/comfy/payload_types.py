@@ -8,8 +8,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, Field, create_model
 
+from ..artifact import Artifact
 from ..capability import Payload
-from ..storage import Artifact
 from .binding import Binding, Given, Param
 from .engine import Prompt
 

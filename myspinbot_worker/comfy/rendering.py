@@ -12,10 +12,10 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
+from ..artifact import Artifact
 from ..capability import Capability, Payload, Retry
 from ..errors import BadInput, BadParams
 from ..settings import ComfySettings
-from ..storage import Artifact
 from ..task import Task
 from .catalog import outputs
 from .class_names import is_allowed
