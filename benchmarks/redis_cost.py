@@ -1,9 +1,12 @@
-"""What a node costs Redis: the one part of a farm that workers cannot be added to."""
+"""What a node costs Redis, and what keeping its lease does: the one part of a farm that workers cannot be added to."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
+
+from myspinbot_worker.graph.store import RunStore
+from myspinbot_worker.keys import NodeRef
 
 from . import jobs
 from .figures import Figure
@@ -30,6 +33,27 @@ def redis_cost(stage: Stage) -> Iterator[Figure]:
     yield Figure(
         "redis", "us_command", "Redis, one command", "us/command", tuple(each), "those in scripts included"
     )
+    yield from _renewals(stage)
+
+
+def _renewals(stage: Stage) -> Iterator[Figure]:
+    """Of a node that nobody works on but whose lease is kept."""
+    stage.ingestor()
+    store, job = RunStore(stage.client), jobs.single()
+    entry = stage.client.xadd(jobs.DATA, job.fields)
+    stage.wait(lambda: store.open_runs([entry]) == [job.id], "the job is admitted")
+    ref = NodeRef(entry, 0, job.id)
+    store.claim(ref, 1, "benchmark")
+    count, micros = stage.effort.messages, []
+    for number in range(stage.effort.rounds):
+        stage.say(f"{count} renewals: round {number + 1} of {stage.effort.rounds}")
+        before, _ = _spent(stage)
+        for renewal in range(count):
+            store.renew(ref, 1, (number + renewal / count) / stage.effort.rounds)
+        micros.append((_spent(stage)[0] - before) * 1e6 / count)
+    note = "with progress to be published"
+    yield Figure("redis", "us_renewal", "Redis, a renewal of a lease", "us", tuple(micros), note)
+    store.cancel(job.id)
 
 
 def _spent(stage: Stage) -> tuple[float, float]:

@@ -35,14 +35,14 @@ class Costs:
         task: Mean time a node computes.
         overhead: Of a worker, a node, while its GPU waits; with ``-t 2`` most of it is hidden.
         redis: Of Redis, a node, in all.
-        command: Of Redis, a renewal of a lease with or without progress.
+        renewal: Of Redis, one of a lease with progress.
         renewals: A second, by each running node.
     """
 
     task: float
     overhead: float = 0.002
     redis: float = 0.0006
-    command: float = 0.00003
+    renewal: float = 0.00003
     renewals: float = 2.0
 
 
@@ -65,7 +65,7 @@ class Outcome:
 
 def background(gpus: int, costs: Costs) -> float:
     """The share of one Redis that the renewals of so many running nodes take."""
-    return gpus * costs.renewals * costs.command
+    return gpus * costs.renewals * costs.renewal
 
 
 def ceiling(shards: int, gpus: int, costs: Costs) -> float:
@@ -139,7 +139,7 @@ def read_costs(file: Path, costs: Costs) -> Costs:
     return replace(
         costs,
         redis=found.get(("redis", "us_node"), costs.redis * 1e6) / 1e6,
-        command=found.get(("redis", "us_command"), costs.command * 1e6) / 1e6,
+        renewal=found.get(("redis", "us_renewal"), costs.renewal * 1e6) / 1e6,
         overhead=found.get(("chain", "hop"), costs.overhead * 1e3) / 1e3,
     )
 

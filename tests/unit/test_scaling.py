@@ -49,7 +49,7 @@ def test_in_between_it_is_the_machine_repairman(gpus: int, redis: float) -> None
 
 
 def test_renewals_take_their_share_of_redis() -> None:
-    costs = Costs(task=1.0, overhead=0.0, redis=0.001, command=0.0001, renewals=5.0)
+    costs = Costs(task=1.0, overhead=0.0, redis=0.001, renewal=0.0001, renewals=5.0)
     assert background(1000, costs) == pytest.approx(0.5)
     assert ceiling(1, 1000, costs) == pytest.approx(500)
     seen = simulate(1000, 1, costs, nodes=20_000, spread="fixed")
@@ -70,7 +70,7 @@ def test_the_advice_is_enough() -> None:
 def test_costs_are_read_from_a_report(tmp_path: Path) -> None:
     figures = [
         ("redis", "us_node", 500.0),
-        ("redis", "us_command", 20.0),
+        ("redis", "us_renewal", 20.0),
         ("chain", "hop", 3.0),
         ("idle", "x", 1.0),
     ]
@@ -79,7 +79,7 @@ def test_costs_are_read_from_a_report(tmp_path: Path) -> None:
         json.dumps({"figures": [{"benchmark": b, "name": n, "median": m} for b, n, m in figures]})
     )
     costs = read_costs(file, Costs(task=7.0))
-    assert (costs.task, costs.redis, costs.command, costs.overhead) == pytest.approx((7.0, 5e-4, 2e-5, 3e-3))
+    assert (costs.task, costs.redis, costs.renewal, costs.overhead) == pytest.approx((7.0, 5e-4, 2e-5, 3e-3))
     file.write_text("[]")
     with pytest.raises(click.BadParameter, match="no report"):
         read_costs(file, Costs(task=7.0))
