@@ -24,7 +24,7 @@ from myspinbot_worker.errors import FarmError
 from .chains import chain, growth
 from .figures import Figure
 from .goals import Judged, judge
-from .gpu_time import affinity, staging
+from .gpu_time import affinity, reuse, staging
 from .idling import gap, idle, pickup
 from .loads import admission, outputs, startup
 from .plot import plot
@@ -50,6 +50,7 @@ BENCHMARKS: dict[str, Callable[[Stage], Iterator[Figure]]] = {
     "redis": redis_cost,
     "staging": staging,
     "affinity": affinity,
+    "reuse": reuse,
     "transfers": transfers,
     "upscaling": upscaling,
 }

@@ -116,6 +116,12 @@ def _transfers(of: Look) -> Iterator[Judged]:
         yield Judged(f"{told}, % of a plain client's rate", ">= 80", of("transfers", f"{way}_share").median)
 
 
+def _reuse(of: Look) -> Iterator[Judged]:
+    yield Judged(
+        "time of the device for a job that is repeated, ms", "<= 0", of("reuse", "device_again").median
+    )
+
+
 def _upscaling(of: Look) -> Iterator[Judged]:
     for name, wanted in (("memory", "<= 1.15"), ("pace", "<= 1.05")):
         what = {"memory": "peak memory", "pace": "time a frame"}[name]
@@ -158,5 +164,5 @@ def _growth(known: dict[tuple[str, str], Figure]) -> Iterator[Judged]:
 
 _GOALS: tuple[Callable[[Look], Iterator[Judged]], ...] = (
     _pickup, _pickup_ratio, _idle, _hop, _hop_celery, _hop_stock, _rate_celery, _rate_stock, _gap, _staging,
-    _affinity, _ingest, _outputs, _admission, _startup, _transfers, _upscaling,
+    _affinity, _reuse, _ingest, _outputs, _admission, _startup, _transfers, _upscaling,
 )  # fmt: skip

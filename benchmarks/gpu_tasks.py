@@ -17,6 +17,7 @@ from myspinbot_worker.capability import Payload, capability
 from myspinbot_worker.task import Task
 
 MODELS = ("benchmark.one", "benchmark.two", "benchmark.three")
+REUSABLE = "benchmark.reusable"
 RECORD = "benchmark:device"
 """List: of each task the service, when it began, and when it took and gave back the device (s)."""
 
@@ -73,4 +74,10 @@ def two(task: Task, params: Durations, given: Nothing) -> Nothing:
 @capability(MODELS[2], kind="gpu")
 def three(task: Task, params: Durations, given: Nothing) -> Nothing:
     """Work with a third model."""
+    return _work(task, params)
+
+
+@capability(REUSABLE, kind="gpu", reuse=True)
+def reusable(task: Task, params: Durations, given: Nothing) -> Nothing:
+    """Work whose result stands for others of the same params."""
     return _work(task, params)

@@ -1,4 +1,4 @@
-"""What becomes of the devices' time: how busy a backlog keeps them, and what loading models costs."""
+"""What becomes of the devices' time: how busy a backlog keeps them, what loading models costs, what is not repeated."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 from . import jobs
 from .figures import Figure
-from .gpu_tasks import MODELS, RECORD
+from .gpu_tasks import MODELS, RECORD, REUSABLE
 from .stage import Stage
 
 FETCH, COMPUTE, UPLOAD = 0.2, 0.5, 0.2
@@ -67,6 +67,24 @@ def affinity(stage: Stage) -> Iterator[Figure]:
     yield Figure(
         "affinity", "wait_ratio", "longest wait, loaded first / first come", "x", (wait / first_wait,)
     )
+
+
+def reuse(stage: Stage) -> Iterator[Figure]:
+    """A job, and the same again, on a farm that uses results again."""
+    stage.gpu_farm(1, 1, FARM_REUSE_RESULTS="true")
+    jobs.run(stage, [jobs.of(REUSABLE, {"compute": 0.0})])
+    times: dict[str, list[float]] = {"first": [], "again": []}
+    device: dict[str, list[float]] = {"first": [], "again": []}
+    for number in range(stage.effort.rounds):
+        params = {"compute": WORK + number / 1000}
+        for name in times:
+            stage.say(f"a job and the same again: round {number + 1} of {stage.effort.rounds}")
+            stage.client.delete(RECORD)
+            times[name].append(jobs.run(stage, [jobs.of(REUSABLE, params)]) * 1000)
+            device[name].append(sum(until - since for _, _, since, until in _record(stage)) * 1000)
+    for name, what in (("first", "a job"), ("again", "the same job again")):
+        yield Figure("reuse", f"device_{name}", f"{what}, time of the device", "ms", tuple(device[name]))
+        yield Figure("reuse", f"time_{name}", f"{what}, from entry to hand-back", "ms", tuple(times[name]))
 
 
 def _record(stage: Stage) -> list[tuple[str, float, float, float]]:
