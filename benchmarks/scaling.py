@@ -29,7 +29,7 @@ Spread = Literal["fixed", "exponential"]
 
 @dataclass(frozen=True, slots=True)
 class Costs:
-    """What things cost, in seconds; the defaults are estimates (docs/scaling.md), ``--costs`` has measured ones.
+    """What things cost, in seconds; the defaults were measured on one machine (docs/scaling.md).
 
     Attributes:
         task: Mean time a node computes.
@@ -40,9 +40,9 @@ class Costs:
     """
 
     task: float
-    overhead: float = 0.002
+    overhead: float = 0.001
     redis: float = 0.0006
-    renewal: float = 0.00003
+    renewal: float = 0.000034
     renewals: float = 2.0
 
 
