@@ -40,7 +40,7 @@ def _renewals(stage: Stage) -> Iterator[Figure]:
     """Of a node that nobody works on but whose lease is kept."""
     stage.ingestor()
     store, job = RunStore(stage.client), jobs.single()
-    entry = stage.client.xadd(jobs.DATA, job.fields)
+    entry: Any = stage.client.xadd(jobs.DATA, job.fields)
     stage.wait(lambda: store.open_runs([entry]) == [job.id], "the job is admitted")
     ref = NodeRef(entry, 0, job.id)
     store.claim(ref, 1, "benchmark")

@@ -152,16 +152,14 @@ class Completion(dramatiq.Middleware):
             log.error("a message for %s came without a claim; it is dropped and will be sent again", service)
             return
         assert self._supervisor is not None
-        assert self._lanes is not None
         assert self._offering is not None
         claim = running.claim
-        if running.told:
+        if running.why_not is None:
             wire = running.reports.wire()
             self._current.outcome = self._supervisor.watch(running.lane, claim, capability, wire)
         else:
             self._current.outcome = outcome_elsewhere(
-                claim, self.worker, self._lanes.missing.get(service, "the worker does not know it"),
-                others_serve=self._offering.others_serve(service),
+                claim, self.worker, running.why_not, others_serve=self._offering.others_serve(service),
                 wait_seconds=self.farm.settings.farm.heartbeat_seconds,
             )  # fmt: skip
 

@@ -37,7 +37,7 @@ class Running:
 
     Attributes:
         lane: ``None`` once another attempt has it.
-        told: Whether the runner has it; not if its service cannot run here.
+        why_not: Why its service cannot run here: then no runner was told. ``None`` if one was.
         since: When it began (monotonic s).
         held: What ends with it, but for the lane.
     """
@@ -46,7 +46,7 @@ class Running:
     lane: Lane | None
     scratch: Path
     reports: Reports
-    told: bool
+    why_not: str | None
     since: float
     held: ExitStack
 
@@ -80,12 +80,14 @@ class Attempts:
             folder = held.enter_context(self._scratch.folder())
             held.enter_context(self._metrics.active())
             capability = self._farm.registry.get(claim.service)
-            told = capability is not None and claim.service not in self._lanes.missing
-            if capability is not None and told:
+            why_not = self._lanes.missing.get(claim.service)
+            if capability is None:
+                why_not = "this worker does not know it"
+            elif why_not is None:
                 times = node_times(self._farm) if capability.runs_prompts else {}
                 self._supervisor.start(lane, claim, folder, Known(self._offering.withheld, times))
             reports = Reports(self._farm, self._metrics, claim)
-            return Running(claim, lane, folder, reports, told, time.monotonic(), held.pop_all())
+            return Running(claim, lane, folder, reports, why_not, time.monotonic(), held.pop_all())
 
     def begin_ahead(self, claim: Claim, queue: str, before: Running | None) -> Running | None:
         """Begin at once, in the lane of the attempt before or in a free one, if that can be done.
@@ -115,7 +117,7 @@ class Attempts:
 
     def abandon(self, running: Running) -> None:
         """End one that nobody will watch over."""
-        if running.told and running.lane is not None:
+        if running.why_not is None and running.lane is not None:
             running.lane.runner.kill(running.lane)
         self.end(running)
 

@@ -115,15 +115,16 @@ class Server:
     def start(self) -> None:
         """Until it listens."""
         command = [
-            str(self._checkout.python), "main.py", "--listen", "127.0.0.1", "--port", str(self._port), "--cpu",
+            str(self._checkout.python), str(self._checkout.root / "main.py"),
+            "--listen", "127.0.0.1", "--port", str(self._port), "--cpu",
             "--front-end-root", str(self.home / "web"), "--database-url", "sqlite:///:memory:",
             "--disable-api-nodes", "--extra-model-paths-config", str(self.home / "paths.yaml"),
         ]  # fmt: skip
         for name in ("input", "output", "temp", "user"):
             (self.home / name).mkdir(exist_ok=True)
             command += [f"--{name}-directory", str(self.home / name)]
-        command[1] = str(self._checkout.root / "main.py")
-        self._process = Process("comfyui", command, {})
+        # Newer ones keep a log of their own in the folder they are started in.
+        self._process = Process("comfyui", command, {}, self.home)
         self._process.wait_for("To see the GUI go to", patience=BOOT_SECONDS)
 
     def start_again(self) -> None:

@@ -19,14 +19,14 @@ PATIENCE = 30.0
 class Process:
     """A process whose log lines are events to wait for. Its whole session ends with it."""
 
-    def __init__(self, name: str, command: list[str], env: dict[str, str]) -> None:
+    def __init__(self, name: str, command: list[str], env: dict[str, str], folder: Path = ROOT) -> None:
         self.name = name
         self.lines: list[str] = []
         self._changed = threading.Condition()
         self.told_to_stop = False
         self._child = subprocess.Popen(
             command,
-            cwd=ROOT,
+            cwd=folder,
             env={**os.environ, "PYTHONUNBUFFERED": "1", **env},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,

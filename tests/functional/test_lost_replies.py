@@ -70,7 +70,7 @@ class Visit:
         self.task = Task(claim, folder, self.farm.storage, lane, engines=_none)
         reports = Reports(self.farm, self.completion.metrics, claim)
         reports.uploaded = True
-        self.running = Running(claim, None, folder, reports, told=True, since=0.0, held=ExitStack())
+        self.running = Running(claim, None, folder, reports, why_not=None, since=0.0, held=ExitStack())
         (folder / "film.mp4").write_bytes(b"film")
         self.film = self.task.keep(folder / "film.mp4", bucket="output")
 

@@ -149,6 +149,6 @@ def test_no_room_for_a_folder_is_no_reason_to_lose_a_lane(bench: Bench) -> None:
 
 def test_what_cannot_run_here_is_not_told_to_the_runner(bench: Bench) -> None:
     unknown = bench.attempts.begin(replace(given(), service="of.another_version"), bench.pool.lend("cpu"))
-    assert not unknown.told
+    assert unknown.why_not == "this worker does not know it"
     bench.attempts.end(unknown)
     assert bench.free == 1
