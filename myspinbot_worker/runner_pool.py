@@ -76,10 +76,11 @@ class Lane:
 
     def send(self, message: FromWorker) -> None:
         """Tell the runner; a dead one is found out by :meth:`receive`."""
+        connection: Connection[Any, Any] = self._control
         if isinstance(message, Start):
-            self.holds_device = False
+            connection, self.holds_device = self._connection, False
         with suppress(ConnectionError):
-            send(self._connection if isinstance(message, Start) else self._control, message)
+            send(connection, message)
 
     def receive(self, timeout: float) -> FromRunner | None:
         """What the runner says next, ``None`` if nothing within ``timeout`` seconds.
@@ -241,9 +242,11 @@ class RunnerPool:
             RunnerUnavailable: A new runner was needed and could not be started.
         """
         if kind == "cpu":
-            lane = self.lend_free(kind) or self._new(1).lanes[0]
-            lane.busy = True
-            return lane
+            if (idle := self.lend_free(kind)) is not None:
+                return idle
+            new = self._new(1).lanes[0]
+            new.busy = True
+            return new
         with self._changed:
             while True:
                 if self._gpu is None or not self._gpu.alive:

@@ -96,16 +96,17 @@ class Attempts:
             before: Has ended.
         """
         lane = before.lane if before is not None else self._lanes.lend_free(kind_of(queue))
-        if lane is None or not lane.reusable:
-            self._take_back(lane if before is None else None)
+        if lane is None:
             return None
+        running = None
         try:
-            running = self.begin(claim, lane)
+            if lane.reusable:
+                running = self.begin(claim, lane)
         except OSError as error:
             log.warning("node %s of job %s cannot begin yet: %s", claim.node_id, claim.ref.job, error)
-            self._take_back(lane if before is None else None)
-            return None
-        if before is not None:
+        if before is None and running is None:
+            self._lanes.take_back(lane)
+        elif before is not None and running is not None:
             before.lane = None
         return running
 
@@ -113,14 +114,11 @@ class Attempts:
         """Give back what an attempt had."""
         running.held.close()
         lane, running.lane = running.lane, None
-        self._take_back(lane)
+        if lane is not None:
+            self._lanes.take_back(lane)
 
     def abandon(self, running: Running) -> None:
         """End one that nobody will watch over."""
         if running.why_not is None and running.lane is not None:
             running.lane.runner.kill(running.lane)
         self.end(running)
-
-    def _take_back(self, lane: Lane | None) -> None:
-        if lane is not None:
-            self._lanes.take_back(lane)

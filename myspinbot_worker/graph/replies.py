@@ -21,13 +21,11 @@ def claimed(ref: NodeRef, reply: Sequence[Any]) -> Claim | Refused:
 
 
 def settled(ref: NodeRef, reply: Sequence[Any]) -> Settled:
-    if len(reply) <= 2:
-        return Settled(reply[0], len(reply) > 1 and bool(reply[1]), ())
     ready = tuple(
         ReadyNode(NodeRef(ref.entry, int(index), ref.job), int(token), service, node_id, sent=bool(sent))
         for index, token, service, node_id, sent in _chunks(reply[2:], 5)
     )
-    return Settled(reply[0], bool(reply[1]), ready)
+    return Settled(reply[0], len(reply) > 1 and bool(reply[1]), ready)
 
 
 def taken(reply: Sequence[Any]) -> Taken | None:
